@@ -1,0 +1,86 @@
+"""What every room asks of its arguments: shapes always, values only where looking costs nothing."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def can_read(*tensors: Tensor) -> bool:
+    """Whether the values of `tensors` can be looked at: real tensors, outside compile and vmap."""
+    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    plain = (Tensor, torch.nn.Parameter)
+    return all(type(tensor) in plain and tensor.device.type != "meta" for tensor in tensors)
+
+
+def can_read_free(*tensors: Tensor) -> bool:
+    """Whether looking at the values of `tensors` makes no one wait for a device."""
+    return can_read(*tensors) and all(tensor.device.type == "cpu" for tensor in tensors)
+
+
+def floating(name: str, value: Tensor) -> Tensor:
+    """`value` itself where it is a floating-point tensor; TypeError otherwise."""
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name} must be a torch.Tensor, got {type(value).__name__}: "
+            f"wrap it in torch.as_tensor(...)"
+        )
+    if not value.is_floating_point():
+        raise TypeError(
+            f"{name} must be a floating-point tensor, got {value.dtype}: call {name}.float()"
+        )
+    return value
+
+
+def at_least_single(name: str, value: Tensor) -> Tensor:
+    """`value` in float32, or in float64 where it came so: half precision is for networks only."""
+    return floating(name, value).to(torch.promote_types(value.dtype, torch.float32))
+
+
+def same_shape(name: str, value: Tensor, expected: Sequence[int], of: str) -> None:
+    """ValueError unless `value` has exactly the shape `expected`, which is that `of` something."""
+    if tuple(value.shape) != tuple(expected):
+        mend = ""
+        if value.shape[-1:] == (1,) and tuple(value.shape[:-1]) == tuple(expected):
+            mend = f": call {name}.squeeze(-1)"
+        raise ValueError(
+            f"{name} must have the shape {tuple(expected)} of {of}, got {tuple(value.shape)}{mend}"
+        )
+
+
+def one_of(name: str, value: str, allowed: Sequence[str]) -> str:
+    """`value` itself where it is among `allowed`; ValueError otherwise."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+def increasing(name: str, values: Any, *, at_least: int, unit: str | None = None) -> Tensor:
+    """`values` as a float64 vector, finite and strictly increasing; ValueError otherwise.
+
+    With `unit`, an astropy Quantity is converted to it.
+    """
+    if unit is not None and hasattr(values, "to_value"):
+        values = values.to_value(unit)
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    vector = torch.from_numpy(np.array(values, dtype=np.float64))
+    if vector.ndim != 1 or len(vector) < at_least:
+        raise ValueError(
+            f"{name} must be a vector of at least {at_least} numbers, "
+            f"got shape {tuple(vector.shape)}"
+        )
+    if not vector.isfinite().all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity: drop those entries")
+    steps = vector.diff()
+    if (steps <= 0).any():
+        at = int((steps <= 0).nonzero()[0])
+        first, second = vector[at].item(), vector[at + 1].item()
+        raise ValueError(
+            f"{name} must increase strictly, got {first:g} followed by {second:g} at index {at}: "
+            f"sort it (and what belongs to it), and drop repeated values"
+        )
+    return vector

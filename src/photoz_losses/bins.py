@@ -1,0 +1,385 @@
+"""The one reading of the redshift grid: masses of a piecewise-constant density on the bins.
+
+Everything else in the library (losses, metrics, plots) asks this file where a redshift lies and
+what a density is worth there. Nothing else touches the edges.
+"""
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from photoz_losses import _check
+from photoz_losses._float64 import Float64Module
+
+
+class RedshiftBins(Float64Module):
+    r"""Bins in redshift, and the piecewise-constant density that masses on them stand for.
+
+    A network gives logits over :math:`C` bins; ``probs = softmax(logits)`` are the masses
+    :math:`p_c` of a density that is constant within each bin, :math:`p_c / \Delta_c`. Integral,
+    point value, CDF, quantile and mean below are exact for that density, on any increasing edges.
+
+    Bin :math:`c` holds ``edges[c] < z <= edges[c + 1]`` (paper, section 2); ``z == edges[0]`` lies
+    in bin 0. A redshift is compared with the edges in its own precision, so that 0.4 in float32
+    does lie in a grid that ends at 0.4.
+
+    Parameters
+    ----------
+    edges : sequence, array or Tensor, shape (C + 1,)
+        Bin edges in redshift, strictly increasing, at least three (two bins).
+    validate : bool, optional
+        Whether the *values* of redshifts, probabilities and logits are checked (shapes and types
+        always are). Default: always on the CPU, and on other devices for the first batch of each
+        kind of argument only, since a look at the values makes the host wait for the device.
+        True: always. False: never. Never under ``torch.compile``, ``torch.func.vmap`` and
+        ``torch.export``. A redshift that escapes the check gives NaN, never a score.
+
+    Attributes
+    ----------
+    edges, centers, widths : Tensor, float64
+        Shapes (C + 1,), (C,), (C,). Buffers that follow ``.to(device)``. They stay in float64 under
+        ``.half()`` or ``.to(dtype)``, and are no part of the ``state_dict``: a model's checkpoint
+        does not change when a loss is added to it.
+
+    Raises
+    ------
+    ValueError
+        If the edges are fewer than three, not finite, or not strictly increasing.
+
+    Examples
+    --------
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> bins.centers
+    tensor([0.0500, 0.1500, 0.2500, 0.3500], dtype=torch.float64)
+    >>> probs = torch.tensor([0.0, 0.5, 0.5, 0.0])
+    >>> bins.mean(probs), bins.cdf(probs, 0.15)
+    (tensor(0.2000), tensor(0.2500))
+    """
+
+    edges: Tensor
+    centers: Tensor
+    widths: Tensor
+
+    def __init__(self, edges: Any, *, validate: bool | None = None) -> None:
+        super().__init__()
+        edges = _check.increasing("edges", edges, at_least=3)
+        self.register_buffer("edges", edges, persistent=False)
+        self.register_buffer("centers", (edges[:-1] + edges[1:]) / 2, persistent=False)
+        self.register_buffer("widths", edges.diff(), persistent=False)
+        self.validate = validate
+        self._looked: set[str] = set()
+
+    @classmethod
+    def uniform(
+        cls, z_min: float, z_max: float, n_bins: int, *, validate: bool | None = None
+    ) -> Self:
+        """`n_bins` bins of equal width between `z_min` and `z_max` (paper: 180 on [0, 0.4])."""
+        return cls(torch.linspace(z_min, z_max, n_bins + 1, dtype=torch.float64), validate=validate)
+
+    @classmethod
+    def log1p(
+        cls, z_min: float, z_max: float, n_bins: int, *, validate: bool | None = None
+    ) -> Self:
+        """`n_bins` bins of equal width in ln(1 + z), so that each is equally wide in velocity."""
+        if z_min <= -1:
+            raise ValueError(f"z_min must exceed -1, got {z_min}")
+        limits = torch.tensor([z_min, z_max], dtype=torch.float64)
+        low, high = limits.log1p().tolist()
+        edges = torch.linspace(low, high, n_bins + 1, dtype=torch.float64).expm1()
+        edges[[0, -1]] = limits
+        return cls(edges, validate=validate)
+
+    @classmethod
+    def from_quantiles(cls, z_spec: Any, n_bins: int, *, validate: bool | None = None) -> Self:
+        """`n_bins` bins that hold equal shares of the redshifts `z_spec`, from least to largest.
+
+        Raises
+        ------
+        ValueError
+            If `z_spec` holds NaN, or so many equal values that two edges would coincide.
+        """
+        z_spec = torch.as_tensor(z_spec, dtype=torch.float64).flatten().sort().values
+        if not z_spec.isfinite().all():
+            raise ValueError("z_spec must be finite, got NaN or infinity: drop those galaxies")
+        if len(z_spec) < 2:
+            raise ValueError(f"z_spec must hold at least two redshifts, got {len(z_spec)}")
+        rank = torch.linspace(0, len(z_spec) - 1, n_bins + 1, dtype=torch.float64)
+        below = rank.floor().long()
+        above = rank.ceil().long()
+        edges = torch.lerp(z_spec[below], z_spec[above], rank - below)
+        if (edges.diff() <= 0).any():
+            raise ValueError(
+                f"z_spec has too many equal values for {n_bins} bins: ask for fewer bins"
+            )
+        return cls(edges, validate=validate)
+
+    def __len__(self) -> int:
+        return len(self.widths)
+
+    def extra_repr(self) -> str:
+        """Number of bins, limits and narrowest and widest bin, for ``repr``."""
+        if self.edges.device.type == "meta":
+            return f"{len(self)} bins"
+        low, high = self.edges[0].item(), self.edges[-1].item()
+        narrow, wide = self.widths.min().item(), self.widths.max().item()
+        width = f"{wide:.4g}" if wide - narrow < 1e-9 * wide else f"{narrow:.4g} to {wide:.4g}"
+        return f"{len(self)} bins on [{low:g}, {high:g}], width {width}"
+
+    # What goes in -------------------------------------------------------------------------------
+
+    def _looks_at(self, name: str, *tensors: Tensor) -> bool:
+        """Whether the values of the argument `name` are checked in this call."""
+        if self.validate is False or not _check.can_read(*tensors):
+            return False
+        if self.validate or _check.can_read_free(*tensors):
+            return True
+        first = name not in self._looked
+        self._looked.add(name)
+        return first
+
+    def read_logits(self, logits: Tensor, name: str = "logits") -> Tensor:
+        """`logits` in float32 (float64 where given so), after the checks that every loss makes.
+
+        Raises
+        ------
+        TypeError
+            If they are not floating-point.
+        ValueError
+            If the last dimension is not the number of bins, or if every row is non-negative and
+            sums to one: those are probabilities, and a second softmax would flatten them.
+        """
+        logits = self._on_bins(name, logits)
+        if self._looks_at(name, logits) and logits.numel():
+            rows = logits.detach()
+            if bool((rows >= 0).all() & ((rows.sum(-1) - 1).abs() < 1e-4).all()):
+                raise ValueError(
+                    f"{name} look like probabilities (no value is negative, every row sums to 1): "
+                    f"give the network's raw output, without softmax; for probabilities use "
+                    f"photoz_losses.metrics, or pass probs.log()"
+                )
+        return logits
+
+    def read_probs(self, probs: Tensor, name: str = "probs") -> Tensor:
+        """`probs` in float32 (float64 where given so), after the checks that every metric makes.
+
+        Raises
+        ------
+        TypeError
+            If they are not floating-point.
+        ValueError
+            If the last dimension is not the number of bins, a value is negative or NaN, or a row
+            does not sum to one within 1e-3 (2e-2 for half precision).
+        """
+        tolerance = 1e-3 if torch.finfo(_check.floating(name, probs).dtype).eps < 1e-4 else 2e-2
+        probs = self._on_bins(name, probs)
+        if self._looks_at(name, probs):
+            rows = probs.detach()
+            total = rows.sum(-1)
+            if not bool((rows >= 0).all() & ((total - 1).abs() < tolerance).all()):
+                worst = total.flatten()[(total - 1).abs().flatten().nan_to_num(torch.inf).argmax()]
+                raise ValueError(
+                    f"{name} must be masses per bin: not negative, not NaN, each row summing to 1; "
+                    f"got least value {rows.min().item():.3g} and a row that sums to "
+                    f"{worst.item():.4g}. For logits apply torch.softmax(logits, -1); for "
+                    f"densities multiply by bins.widths"
+                )
+        return probs
+
+    def _on_bins(self, name: str, value: Tensor) -> Tensor:
+        """`value` in at least float32, with one entry a bin along its last dimension."""
+        value = _check.at_least_single(name, value)
+        if value.ndim == 0 or value.shape[-1] != len(self):
+            raise ValueError(
+                f"{name} must have shape (..., {len(self)}), one entry a bin; "
+                f"got {tuple(value.shape)}"
+            )
+        return value
+
+    def locate(self, z: Tensor, shape: torch.Size, name: str = "z_spec") -> tuple[Tensor, Tensor]:
+        """Bin of each true redshift, and its place within that bin, for losses and metrics.
+
+        Parameters
+        ----------
+        z : Tensor, float32 or float64
+            Redshifts, which must have exactly the shape `shape`.
+
+        Returns
+        -------
+        index : Tensor, int64
+            Bin that holds each redshift.
+        place : Tensor, float64
+            0 at the bin's lower edge, 1 at its upper edge; NaN for a redshift outside the bins that
+            escaped the check (see `validate`).
+        """
+        z = self._redshift(name, z)
+        _check.same_shape(name, z, shape, "the batch, logits or probs without bins")
+        index, inside = self._bin_of(z)
+        self._raise_outside(name, z, inside)
+        place = (z - self.edges[index]) / self.widths[index]
+        return index, torch.where(inside, place.clamp(0, 1), torch.nan)
+
+    def _redshift(self, name: str, z: Tensor) -> Tensor:
+        if _check.floating(name, z).dtype not in (torch.float32, torch.float64):
+            raise TypeError(
+                f"{name} must be float32 or float64, got {z.dtype}, which holds two or three "
+                f"digits of a redshift: keep redshifts out of the half-precision cast"
+            )
+        return z
+
+    def _bin_of(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Nearest bin of each redshift, and whether it lies within the grid (NaN does not)."""
+        edges = self.edges.to(z.dtype)
+        index = torch.searchsorted(edges, z.detach().contiguous()) - 1
+        inside = (z >= edges[0]) & (z <= edges[-1])
+        return index.clamp(0, len(self) - 1), inside
+
+    def _raise_outside(self, name: str, z: Tensor, inside: Tensor) -> None:
+        if self._looks_at(name, z) and not bool(inside.all()):
+            at = int((~inside).flatten().nonzero()[0])
+            low, high = self.edges[0].item(), self.edges[-1].item()
+            raise ValueError(
+                f"{name} must lie in [{low:g}, {high:g}], the range of the bins: "
+                f"{int((~inside).sum())} of {z.numel()} do not, the first is "
+                f"{z.flatten()[at].item():g} at index {at}. Drop those galaxies or widen the bins"
+            )
+
+    # The reading --------------------------------------------------------------------------------
+
+    def index(self, z: Any, out_of_range: str = "raise") -> Tensor:
+        """Bin that holds each redshift: ``edges[c] < z <= edges[c + 1]`` (paper, section 2).
+
+        Parameters
+        ----------
+        z : Tensor or number
+            Redshifts, any shape.
+        out_of_range : {"raise", "clip"}
+            What happens outside the grid: an error, or the nearest bin. NaN is always an error.
+
+        Returns
+        -------
+        Tensor, int64, shape of `z`
+            Where no check is possible (``torch.compile``, ``validate=False``), -1 marks what should
+            have raised.
+
+        Examples
+        --------
+        >>> RedshiftBins.uniform(0.0, 0.4, 4).index(torch.tensor([0.0, 0.1, 0.1001, 0.4]))
+        tensor([0, 0, 1, 3])
+        """
+        _check.one_of("out_of_range", out_of_range, ("raise", "clip"))
+        z = self._redshift("z", self._tensor(z))
+        index, inside = self._bin_of(z)
+        kept = inside if out_of_range == "raise" else ~z.isnan()
+        self._raise_outside("z", z, kept)
+        return torch.where(kept, index, -1)
+
+    def density(self, probs: Tensor) -> Tensor:
+        """Density in each bin, mass over width, per unit redshift; shape of `probs`."""
+        probs = self.read_probs(probs)
+        return probs / self.widths.to(probs.dtype)
+
+    def pdf(self, probs: Tensor, z: Any) -> Tensor:
+        """Density at `z`, per unit redshift; 0 outside the grid, NaN where `z` is.
+
+        Parameters
+        ----------
+        probs : Tensor, shape (..., C)
+            Masses per bin.
+        z : Tensor or number
+            Redshifts; shape broadcasts with that of `probs` without its last dimension. For every
+            galaxy on one grid of M redshifts: ``bins.pdf(probs[:, None], grid)``, shape (N, M).
+        """
+        density, z = self._spread(self.density(probs), z)
+        index, inside = self._bin_of(z)
+        value = density.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+        return torch.where(z.isnan(), torch.nan, torch.where(inside, value, 0.0))
+
+    def cdf(self, probs: Tensor, z: Any) -> Tensor:
+        """Mass below `z`, linear within a bin; 0 below the grid, 1 above, NaN where `z` is.
+
+        Parameters
+        ----------
+        probs, z
+            As in `pdf`.
+        """
+        below, z = self._spread(self._cumulative(self.read_probs(probs)), z)
+        index, _ = self._bin_of(z)
+        place = ((z - self.edges[index]) / self.widths[index]).clamp(0, 1)
+        lower = below.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+        upper = below.gather(-1, index.unsqueeze(-1) + 1).squeeze(-1)
+        return torch.lerp(lower, upper, place.to(lower.dtype)).to(self._result(probs))
+
+    def quantile(self, probs: Tensor, q: Any) -> Tensor:
+        """Least redshift below which the mass `q` lies; exact inverse of `cdf`.
+
+        Parameters
+        ----------
+        probs : Tensor, shape (..., C)
+            Masses per bin.
+        q : Tensor or number
+            Levels in [0, 1]; shape broadcasts with that of `probs` without its last dimension.
+            Level 0 is the lower end of the lowest bin that holds any mass.
+
+        Raises
+        ------
+        ValueError
+            If a level lies outside [0, 1].
+        """
+        cumulative, q = self._spread(self._cumulative(self.read_probs(probs)), q)
+        if self._looks_at("q", q) and not bool(((q >= 0) & (q <= 1)).all()):
+            raise ValueError("q must lie in [0, 1]: give fractions, not percentages")
+        level = q.detach().double().clamp(torch.finfo(torch.float64).tiny, 1).unsqueeze(-1)
+        upper_edges = cumulative.detach()[..., 1:].contiguous()
+        index = torch.searchsorted(upper_edges, level).clamp(max=len(self) - 1)
+        lower, upper = cumulative.gather(-1, index), cumulative.gather(-1, index + 1)
+        mass = upper - lower
+        safe = torch.where(mass > 0, mass, 1.0)
+        place = ((q.unsqueeze(-1) - lower) / safe).clamp(0, 1)
+        z = (self.edges[index] + place * self.widths[index]).squeeze(-1)
+        return torch.where(q.isnan(), torch.nan, z).to(self._result(probs))
+
+    def mean(self, probs: Tensor) -> Tensor:
+        """Mean redshift of each density, shape of `probs` without its last dimension."""
+        probs = self.read_probs(probs)
+        return (probs * self.centers.to(probs.dtype)).sum(-1)
+
+    def median(self, probs: Tensor) -> Tensor:
+        """Median redshift of each density, shape of `probs` without its last dimension."""
+        return self.quantile(probs, 0.5)
+
+    def mode(self, probs: Tensor) -> Tensor:
+        """Centre of the bin of highest *density* (not mass), shape of `probs` without its last."""
+        highest = self.density(probs).argmax(-1)
+        return self.centers[highest].to(self._result(probs))
+
+    def _cumulative(self, probs: Tensor) -> Tensor:
+        """Mass below each edge in float64, shape (..., C + 1), exactly 0 at first and 1 at last."""
+        total = probs.double().cumsum(-1)
+        return nn.functional.pad(total / total[..., -1:], (1, 0))
+
+    def _spread(self, per_bin: Tensor, value: Any) -> tuple[Tensor, Tensor]:
+        """`per_bin` and `value` broadcast against one another along the leading dimensions."""
+        value = self._tensor(value)
+        try:
+            shape = torch.broadcast_shapes(per_bin.shape[:-1], value.shape)
+        except RuntimeError:
+            raise ValueError(
+                f"z or q of shape {tuple(value.shape)} does not broadcast with probs of shape "
+                f"{tuple(per_bin.shape[:-1])} x bins: for a grid use probs.unsqueeze(-2)"
+            ) from None
+        return per_bin.expand(*shape, per_bin.shape[-1]), value.expand(shape)
+
+    def _tensor(self, value: Any) -> Tensor:
+        if isinstance(value, Tensor):
+            return _check.floating("z or q", value)
+        return torch.as_tensor(value, dtype=torch.float64, device=self.edges.device)
+
+    @staticmethod
+    def _result(probs: Tensor) -> torch.dtype:
+        return torch.promote_types(probs.dtype, torch.float32)
+
+
+def mean_square(lower: Tensor, upper: Tensor) -> Tensor:
+    """Mean over a bin of the square of a line that runs from `lower` to `upper` across it."""
+    return (lower * lower + lower * upper + upper * upper) / 3

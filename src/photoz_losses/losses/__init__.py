@@ -1,0 +1,30 @@
+"""Loss terms, each a function and a Module in a file of its own."""
+
+from photoz_losses.losses.cde import CDELoss, cde_loss
+from photoz_losses.losses.cross_entropy import (
+    L2Penalty,
+    RedshiftCrossEntropy,
+    cross_entropy,
+    l2_penalty,
+)
+from photoz_losses.losses.crps import CRPSLoss, crps_loss
+from photoz_losses.losses.flux import FluxLoss, SpectrophotometricFluxLoss, flux_loss
+from photoz_losses.losses.invariance import InvarianceLoss, invariance_loss
+from photoz_losses.losses.total import TotalLoss
+
+__all__ = [
+    "CDELoss",
+    "CRPSLoss",
+    "FluxLoss",
+    "InvarianceLoss",
+    "L2Penalty",
+    "RedshiftCrossEntropy",
+    "SpectrophotometricFluxLoss",
+    "TotalLoss",
+    "cde_loss",
+    "cross_entropy",
+    "crps_loss",
+    "flux_loss",
+    "invariance_loss",
+    "l2_penalty",
+]

@@ -1,0 +1,15 @@
+"""The one reduction: losses are computed per galaxy first and reduced here, last."""
+
+from torch import Tensor
+
+from photoz_losses._check import one_of
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def reduce(values: Tensor, reduction: str) -> Tensor:
+    """Mean or sum over all galaxies, or the values themselves; any other name raises."""
+    one_of("reduction", reduction, REDUCTIONS)
+    if reduction == "mean":
+        return values.mean()
+    return values.sum() if reduction == "sum" else values

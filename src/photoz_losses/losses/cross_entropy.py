@@ -1,0 +1,139 @@
+"""Cross entropy over redshift bins and the penalty on the weights: the paper's section 2."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from photoz_losses import _check
+from photoz_losses.bins import RedshiftBins
+from photoz_losses.losses._reduce import reduce
+
+
+def cross_entropy(
+    logits: Tensor,
+    z_spec: Tensor,
+    bins: RedshiftBins,
+    *,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    r"""Negative log mass of the bin that holds the true redshift.
+
+    .. math:: L_\mathrm{CE} = -\log p_{c(\hat z)}, \qquad p = \mathrm{softmax}(\text{logits})
+
+    Engel & Strube (2023), section 2, first equation without its penalty, which is `l2_penalty`.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (..., C)
+        Raw output of the network, one logit a bin, without softmax.
+    z_spec : Tensor, float32 or float64, shape (...)
+        True redshifts, within the bins.
+    bins : RedshiftBins
+        The C bins.
+    label_smoothing : float
+        Share of the target mass spread evenly over all bins, in [0, 1).
+    reduction : {"mean", "sum", "none"}
+        Over galaxies.
+
+    Returns
+    -------
+    Tensor, float32 (float64 for float64 logits)
+        Scalar, or shape (...) with ``reduction="none"``.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a redshift is NaN or outside the bins, the logits look like
+        probabilities, or an option is not among those above.
+    TypeError
+        If logits or redshifts are not floating-point, or redshifts are in half precision.
+
+    Examples
+    --------
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> cross_entropy(torch.zeros(2, 4), torch.tensor([0.05, 0.31]), bins)
+    tensor(1.3863)
+    """
+    _check_smoothing(label_smoothing)
+    logits = bins.read_logits(logits)
+    index, place = bins.locate(z_spec, logits.shape[:-1])  # place is NaN for z that escaped
+    log_probs = logits.log_softmax(-1)
+    value = -log_probs.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+    if label_smoothing > 0:
+        value = torch.lerp(value, -log_probs.mean(-1), label_smoothing)
+    return reduce(value * (1 + 0 * place).to(value.dtype), reduction)
+
+
+def _check_smoothing(label_smoothing: float) -> None:
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
+
+
+class RedshiftCrossEntropy(nn.Module):
+    """Module of `cross_entropy`: options stored, ``forward(logits, z_spec)``."""
+
+    def __init__(
+        self, bins: RedshiftBins, label_smoothing: float = 0.0, *, reduction: str = "mean"
+    ) -> None:
+        super().__init__()
+        _check_smoothing(label_smoothing)
+        self.bins, self.label_smoothing, self.reduction = bins, label_smoothing, reduction
+
+    def forward(self, logits: Tensor, z_spec: Tensor) -> Tensor:
+        """See `cross_entropy`."""
+        return cross_entropy(
+            logits,
+            z_spec,
+            self.bins,
+            label_smoothing=self.label_smoothing,
+            reduction=self.reduction,
+        )
+
+
+def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
+    r"""Sum of squares of all weights, :math:`\|\theta\|^2`.
+
+    Engel & Strube (2023), section 2, first equation: to be weighted with :math:`\gamma_0` (1e-6 in
+    table 2). An optimiser's ``weight_decay`` is another road to the same end: use one of them.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+        ``model.parameters()``, called anew in each step, or a list made once.
+
+    Returns
+    -------
+    Tensor
+        Scalar in float32, or float64 where a parameter is.
+
+    Raises
+    ------
+    ValueError
+        If there is no parameter: a generator that an earlier step used up would otherwise switch
+        the penalty off without a word.
+
+    Examples
+    --------
+    >>> l2_penalty([torch.tensor([1.0, 2.0]), torch.tensor([[2.0]])])
+    tensor(9.)
+    """
+    squares = [_check.at_least_single("parameters", p).square().sum() for p in parameters]
+    if not squares:
+        raise ValueError(
+            "parameters is empty: pass model.parameters() anew in each step, or a list of it; "
+            "a generator can be walked through only once"
+        )
+    total = squares[0]
+    for square in squares[1:]:
+        total = total + square.to(total.device)
+    return total
+
+
+class L2Penalty(nn.Module):
+    """Module of `l2_penalty`: ``forward(parameters)``, so that TotalLoss can weigh it."""
+
+    def forward(self, parameters: Iterable[Tensor]) -> Tensor:
+        """See `l2_penalty`."""
+        return l2_penalty(parameters)

@@ -1,0 +1,164 @@
+"""The spectrophotometric flux term: the paper's section 3, first constraint, and appendix A."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from photoz_losses import _check
+from photoz_losses.bins import RedshiftBins
+from photoz_losses.losses._reduce import reduce
+from photoz_losses.photometry.residual import check_options, flux_residual
+from photoz_losses.photometry.synthetic import SyntheticPhotometry
+
+
+def flux_loss(
+    logits: Tensor,
+    residual: Tensor,
+    band_weight: Tensor | None = None,
+    *,
+    reduction: str = "mean",
+) -> Tensor:
+    r"""Relative error of the expected flux in each band, averaged over the usable bands.
+
+    .. math:: P_\mathrm{Flux} = \frac{|E[\Phi'] - \Phi'(1)|}{|\Phi'(1)|}
+              = \Bigl|\sum_c p_c r_c\Bigr|, \qquad r_c = \frac{\Phi'(\nu_c)}{\Phi'(1)} - 1
+
+    Engel & Strube (2023), section 3 and appendix A. The residuals do not depend on the network:
+    compute them once, with `flux_residual`, and a training step costs one small product.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (..., C)
+        Raw output of the network, one logit a bin, without softmax.
+    residual : Tensor, shape (..., C, B)
+        Residuals r by bin and band, any floating-point type.
+    band_weight : Tensor, shape (..., B), optional
+        Weight of each band of each galaxy, not negative; 0 where a band is not usable. Default: 1.
+    reduction : {"mean", "sum", "none"}
+        Over galaxies. A galaxy without a usable band counts, with loss 0.
+
+    Returns
+    -------
+    Tensor, float32 (float64 for float64 logits)
+        Scalar, or shape (...) with ``reduction="none"``.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, or a weight is negative or NaN.
+    TypeError
+        If an argument is not floating-point.
+
+    Examples
+    --------
+    >>> residual = torch.tensor([[[-0.2], [0.0], [0.4]]])  # one galaxy, three bins, one band
+    >>> flux_loss(torch.tensor([[0.0, 999.0, 0.0]]), residual)
+    tensor(0.)
+    >>> flux_loss(torch.zeros(1, 3), residual)
+    tensor(0.0667)
+    """
+    logits = _check.at_least_single("logits", logits)
+    residual = _check.floating("residual", residual).to(logits.dtype)
+    _check.same_shape("residual", residual, (*logits.shape, *residual.shape[-1:]), "logits x bands")
+    mismatch = (logits.softmax(-1).unsqueeze(-1) * residual).sum(-2).abs()
+    if band_weight is None:
+        return reduce(mismatch.mean(-1), reduction)
+    weight = _check.floating("band_weight", band_weight).to(logits.dtype)
+    _check.same_shape("band_weight", weight, mismatch.shape, "the batch x bands")
+    if _check.can_read_free(weight) and not bool((weight >= 0).all()):
+        raise ValueError("band_weight must not be negative or NaN: 0 switches a band off")
+    total = weight.sum(-1)
+    value = (weight * mismatch).sum(-1) / torch.where(total > 0, total, 1)
+    return reduce(value, reduction)
+
+
+class FluxLoss(nn.Module):
+    """Module of `flux_loss`: ``forward(logits, residual, band_weight=None)``.
+
+    Attributes
+    ----------
+    unusable : Tensor, int64
+        Number of galaxies of the last call without a usable band, whose loss is 0.
+    """
+
+    unusable: Tensor
+
+    def __init__(self, bins: RedshiftBins, *, reduction: str = "mean") -> None:
+        super().__init__()
+        self.bins, self.reduction = bins, reduction
+        self.register_buffer("unusable", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    def forward(
+        self, logits: Tensor, residual: Tensor, band_weight: Tensor | None = None
+    ) -> Tensor:
+        """See `flux_loss`."""
+        logits = self.bins.read_logits(logits)
+        if band_weight is not None:
+            self.unusable = (band_weight.detach() > 0).any(-1).logical_not().sum()
+        return flux_loss(logits, residual, band_weight, reduction=self.reduction)
+
+
+class SpectrophotometricFluxLoss(nn.Module):
+    """The flux term from spectra, whole in the graph: `flux_residual`, then `flux_loss`.
+
+    Gradients flow to the logits, the spectra and the redshifts. Equal to `FluxLoss` on the table
+    that `flux_residual` makes, which costs far less where spectra and redshifts are fixed.
+    Engel & Strube (2023), section 3, appendices A and B.1 (`min_coverage` 0 is theirs).
+
+    Parameters
+    ----------
+    bins : RedshiftBins
+    photometry : SyntheticPhotometry
+        Filters on the spectra's wavelength grid.
+    quadrature, min_coverage, dimming, cosmology
+        As in `flux_residual`.
+    reduction : {"mean", "sum", "none"}
+        Over galaxies.
+
+    Attributes
+    ----------
+    unusable : Tensor, int64
+        Number of galaxies of the last call without a usable band, whose loss is 0.
+    """
+
+    def __init__(
+        self,
+        bins: RedshiftBins,
+        photometry: SyntheticPhotometry,
+        *,
+        quadrature: str = "midpoint",
+        min_coverage: float = 0.5,
+        dimming: str = "none",
+        cosmology: Any = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__()
+        check_options(quadrature, min_coverage, dimming, cosmology)
+        self.photometry = photometry
+        self.quadrature, self.min_coverage = quadrature, min_coverage
+        self.dimming, self.cosmology = dimming, cosmology
+        self.loss = FluxLoss(bins, reduction=reduction)
+
+    @property
+    def unusable(self) -> Tensor:
+        """Number of galaxies of the last call without a usable band."""
+        return self.loss.unusable
+
+    def forward(
+        self, logits: Tensor, flux: Tensor, z_spec: Tensor, valid: Tensor | None = None
+    ) -> Tensor:
+        """Loss from `logits` (N, C), `flux` (N, L), `z_spec` (N,) and `valid` (N, L), bool."""
+        residual, band_weight = flux_residual(
+            self.photometry,
+            flux,
+            z_spec,
+            self.loss.bins,
+            valid=valid,
+            quadrature=self.quadrature,
+            min_coverage=self.min_coverage,
+            dimming=self.dimming,
+            cosmology=self.cosmology,
+        )
+        value: Tensor = self.loss(logits, residual, band_weight)
+        return value

@@ -1,0 +1,92 @@
+"""Filter curves."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from photoz_losses import _check
+
+
+class FilterSet:
+    r"""Named filter curves, each linear between its tabulated wavelengths and zero outside them.
+
+    Parameters
+    ----------
+    names : sequence of str
+        One name a band, all different.
+    wavelengths : sequence of vectors
+        For each band its own tabulated wavelengths in Angstrom, strictly increasing, at least two
+        (an astropy Quantity of any length unit is converted).
+    responses : sequence of vectors
+        For each band the response :math:`R(\lambda)` at those wavelengths, for photon counters, on
+        any scale: it cancels in :math:`\Phi'`. Not negative, and positive somewhere.
+
+    Raises
+    ------
+    ValueError
+        If lengths disagree, a name comes twice, wavelengths do not increase or are not positive, or
+        responses are negative, not finite or all zero.
+
+    Examples
+    --------
+    >>> box = FilterSet(["box"], [[5000.0, 6000.0]], [[1.0, 1.0]])
+    >>> len(box), box.names
+    (1, ('box',))
+    """
+
+    def __init__(
+        self, names: Sequence[str], wavelengths: Sequence[Any], responses: Sequence[Any]
+    ) -> None:
+        if isinstance(names, str) or not len(names) == len(wavelengths) == len(responses) > 0:
+            raise ValueError(
+                f"names, wavelengths and responses must be as many, one entry a band, at least "
+                f"one; got {names!r}, {len(wavelengths)} and {len(responses)}"
+            )
+        if len(set(names)) < len(names):
+            raise ValueError(f"names must all be different, got {', '.join(names)}")
+        self.names = tuple(names)
+        self.wavelengths = tuple(
+            _check.increasing(f"wavelengths of {name}", values, at_least=2, unit="Angstrom")
+            for name, values in zip(names, wavelengths, strict=True)
+        )
+        self.responses = tuple(
+            _response(name, values, wavelength)
+            for name, values, wavelength in zip(names, responses, self.wavelengths, strict=True)
+        )
+
+    @classmethod
+    def from_speclite(cls, *names: str) -> Self:
+        """Curves by speclite's names, as ``"sdss2010-*"`` or ``"lsst2023-r", "lsst2023-i"``."""
+        from speclite.filters import load_filters
+
+        curves = load_filters(*names)
+        return cls(
+            list(curves.names),
+            [curve.wavelength for curve in curves],
+            [curve.response for curve in curves],
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        ranges = (
+            f"{name} {wavelength[0]:g}-{wavelength[-1]:g} A"
+            for name, wavelength in zip(self.names, self.wavelengths, strict=True)
+        )
+        return f"FilterSet({', '.join(ranges)})"
+
+
+def _response(name: str, values: Any, wavelength: Tensor) -> Tensor:
+    if wavelength[0] <= 0:
+        raise ValueError(f"wavelengths of {name} must be positive, in Angstrom")
+    response = torch.as_tensor(values, dtype=torch.float64).detach().cpu().clone()
+    _check.same_shape(f"responses of {name}", response, wavelength.shape, "its wavelengths")
+    if not (response.isfinite().all() and (response >= 0).all() and (response > 0).any()):
+        raise ValueError(
+            f"responses of {name} must be finite, not negative, and positive somewhere: "
+            f"cut the curve where it was not measured"
+        )
+    return response

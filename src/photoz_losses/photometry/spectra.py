@@ -1,0 +1,159 @@
+"""Spectra on one common wavelength grid, and the reader of SDSS files."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from photoz_losses import _check
+
+SDSS_STEP = 1e-4  # of log10 wavelength between pixels of every SDSS and BOSS spectrum
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Spectra on one wavelength grid, each with its own covered part.
+
+    Parameters
+    ----------
+    wavelength : Tensor, shape (L,)
+        Observed (vacuum) wavelengths in Angstrom, strictly increasing.
+    flux : Tensor, shape (N, L)
+        Flux density per unit wavelength; SDSS: 1e-17 erg/s/cm2/A.
+    ivar : Tensor, shape (N, L)
+        Inverse variance of `flux`, not negative; 0 where the pipeline trusts nothing.
+    z : Tensor, shape (N,)
+        Redshifts.
+    valid : Tensor of bool, shape (N, L)
+        Pixels that each spectrum has. `flux` and `ivar` are 0 elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, wavelengths do not increase, a valid flux is not finite, or an inverse
+        variance is negative.
+    """
+
+    wavelength: Tensor
+    flux: Tensor
+    ivar: Tensor
+    z: Tensor
+    valid: Tensor
+
+    def __post_init__(self) -> None:
+        _check.increasing("wavelength", self.wavelength, at_least=2)
+        if self.flux.ndim != 2:
+            raise ValueError(f"flux must have shape (N, L), got {tuple(self.flux.shape)}")
+        _check.same_shape("flux", self.flux, (len(self.flux), len(self.wavelength)), "the grid")
+        _check.same_shape("ivar", self.ivar, self.flux.shape, "flux")
+        _check.same_shape("valid", self.valid, self.flux.shape, "flux")
+        _check.same_shape("z", self.z, self.flux.shape[:1], "the spectra")
+        if self.valid.dtype != torch.bool:
+            raise TypeError(f"valid must be a bool tensor, got {self.valid.dtype}")
+        if not self.flux[self.valid].isfinite().all():
+            raise ValueError("flux must be finite at valid pixels: mark the others invalid")
+        if not (self.ivar >= 0).all():
+            raise ValueError("ivar must not be negative or NaN: 0 marks an untrusted pixel")
+
+    def __len__(self) -> int:
+        return len(self.flux)
+
+    def __getitem__(self, index: Any) -> Self:
+        """Some of the spectra, by slice, list, or index or bool tensor, on the same grid."""
+        rows = torch.arange(len(self))[index].reshape(-1).to(self.flux.device)
+        some = {name: getattr(self, name)[rows] for name in ("flux", "ivar", "z", "valid")}
+        return type(self)(wavelength=self.wavelength, **some)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same spectra on another device."""
+        return type(self)(
+            **{field.name: getattr(self, field.name).to(device) for field in fields(self)}
+        )
+
+    def __repr__(self) -> str:
+        low, high = self.wavelength[0].item(), self.wavelength[-1].item()
+        return f"Spectra({len(self)} on {len(self.wavelength)} pixels, {low:.6g}-{high:.6g} A)"
+
+
+class _File(NamedTuple):
+    first: int
+    flux: npt.NDArray[np.float32]
+    ivar: npt.NDArray[np.float32]
+    z: float
+
+
+def read_sdss_spectra(paths: Iterable[str | PathLike[str]]) -> Spectra:
+    """Read SDSS or BOSS spectra onto one log-wavelength grid by whole pixels.
+
+    All of them are sampled at steps of 1e-4 in log10 of vacuum wavelength, so that nothing is
+    interpolated: each keeps its own pixels, and `valid` marks where they lie on the common grid.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        FITS files ``spec-PLATE-MJD-FIBER.fits``: HDU 1 with columns loglam, flux, ivar; HDU 2 with
+        Z.
+
+    Returns
+    -------
+    Spectra
+        In the order of `paths`; flux and ivar float32 as in the files, wavelength and z float64.
+        `valid` is coverage only: pixels of zero ivar (sky lines, say) hold the pipeline's
+        interpolation and stay in; to drop them use ``valid & (ivar > 0)``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If there are no paths, or a file lacks an HDU or a column, or does not lie on SDSS's grid;
+        names the file.
+    """
+    paths = [paths] if isinstance(paths, str | PathLike) else list(paths)
+    if not paths:
+        raise ValueError("paths is empty: give at least one spectrum")
+    files = [_read_file(Path(path)) for path in paths]
+    start = min(file.first for file in files)
+    pixels = max(file.first + len(file.flux) for file in files) - start
+    flux, ivar = torch.zeros(2, len(files), pixels)
+    valid = torch.zeros(len(files), pixels, dtype=torch.bool)
+    for row, file in enumerate(files):
+        own = slice(file.first - start, file.first - start + len(file.flux))
+        flux[row, own] = torch.from_numpy(file.flux)
+        ivar[row, own] = torch.from_numpy(file.ivar)
+        valid[row, own] = torch.from_numpy(np.isfinite(file.flux))
+    flux[~valid], ivar[~valid] = 0.0, 0.0
+    wavelength = 10 ** ((torch.arange(pixels, dtype=torch.float64) + start) * SDSS_STEP)
+    z = torch.tensor([file.z for file in files], dtype=torch.float64)
+    return Spectra(wavelength, flux, ivar, z, valid)
+
+
+def _read_file(path: Path) -> _File:
+    from astropy.io import fits
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no such spectrum: {path}")
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            table, summary = hdus[1].data, hdus[2].data
+            loglam = np.asarray(table["loglam"], dtype=np.float64)
+            flux, ivar = (np.asarray(table[name], dtype=np.float32) for name in ("flux", "ivar"))
+            z = float(summary["Z"][0])
+    except (KeyError, IndexError, OSError, TypeError) as error:
+        raise ValueError(
+            f"{path} is no SDSS spectrum (HDU 1 with loglam, flux, ivar; HDU 2 with Z): {error}"
+        ) from error
+    position = loglam / SDSS_STEP
+    first = round(float(position[0]))
+    if np.abs(position - first - np.arange(len(position))).max() > 0.05:
+        raise ValueError(
+            f"{path} does not lie on SDSS's grid, whole steps of {SDSS_STEP} in log10 wavelength: "
+            f"build Spectra(...) from it by hand"
+        )
+    return _File(first, flux, ivar, z)

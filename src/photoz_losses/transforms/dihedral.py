@@ -1,0 +1,76 @@
+"""The eight rotations and flips that keep pixel values: the paper's section 3, appendix B.2."""
+
+import torch
+from torch import Tensor, nn
+
+from photoz_losses import _check
+from photoz_losses.transforms._images import check_images, draw_device, laid_out_as
+
+
+def dihedral(images: Tensor, element: Tensor) -> Tensor:
+    """Turn and flip each image of a batch by its own element of the group of the square.
+
+    Engel & Strube (2023), appendix B.2: every pixel keeps its value.
+
+    Parameters
+    ----------
+    images : Tensor, shape (N, bands, H, H)
+        Square images.
+    element : Tensor of int64, shape (N,)
+        0 to 7. First, from 4 on, the image is transposed; then its rows are reversed if ``element``
+        has the bit 1, and its columns if it has the bit 2.
+
+    Returns
+    -------
+    Tensor, shape, type and memory format of `images`
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, the images are not square, or an element is not among the eight.
+
+    Examples
+    --------
+    >>> image = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> dihedral(image.expand(2, 1, 2, 2), torch.tensor([0, 5])).tolist()
+    [[[[1.0, 2.0], [3.0, 4.0]]], [[[2.0, 4.0], [1.0, 3.0]]]]
+    """
+    check_images(images, square=True)
+    _check.same_shape("element", element, images.shape[:1], "the batch")
+    if _check.can_read_free(element) and not bool(((element >= 0) & (element < 8)).all()):
+        raise ValueError("element must lie in 0 to 7")
+    element = element.to(images.device).reshape(-1, 1, 1, 1)
+    turned = torch.where(element >= 4, images.mT, images)
+    turned = torch.where(element % 2 == 1, turned.flip(-2), turned)
+    turned = torch.where(element // 2 % 2 == 1, turned.flip(-1), turned)
+    return laid_out_as(images, turned)
+
+
+class RandomDihedral(nn.Module):
+    r"""Give each image of a batch its own random draw of the eight rotations and flips.
+
+    :math:`\Theta(x)` of Engel & Strube (2023), section 3 and appendix B.2; see `dihedral`.
+
+    Parameters
+    ----------
+    generator : torch.Generator, optional
+        Source of the draws. Default: torch's own, on the images' device.
+
+    Examples
+    --------
+    >>> images = torch.arange(32.0).reshape(2, 1, 4, 4)
+    >>> view = RandomDihedral(torch.Generator().manual_seed(0))(images)
+    >>> bool((view.sum((1, 2, 3)) == images.sum((1, 2, 3))).all())
+    True
+    """
+
+    def __init__(self, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turned and flipped images; shapes (N, bands, H, H)."""
+        check_images(images, square=True)
+        where = draw_device(images, self.generator)
+        element = torch.randint(8, (len(images),), generator=self.generator, device=where)
+        return dihedral(images, element)

@@ -1,0 +1,46 @@
+"""Hypothesis profiles, and where the real data lie."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+# compile and photometry are slow beside what hypothesis expects of a unit
+settings.register_profile(
+    "ci",
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("fuzz", settings.get_profile("ci"), derandomize=False, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+BESIDE_CHECKOUT = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Folder of real SDSS spectra and stamps, or a skip that says where it was looked for."""
+    folder = Path(os.environ.get("PHOTOZ_LOSSES_DATA", BESIDE_CHECKOUT))
+    if not folder.is_dir():
+        pytest.skip(f"real data not found in {folder}: set PHOTOZ_LOSSES_DATA to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def spectrum_files(data_folder: Path) -> list[Path]:
+    """The real SDSS spectra."""
+    return sorted((data_folder / "spectra").glob("spec-*.fits"))

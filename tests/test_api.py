@@ -1,0 +1,80 @@
+"""The public names, and the layers: no import runs back."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import photoz_losses
+from photoz_losses import metrics, photometry, plots, transforms
+
+SOURCE = Path(photoz_losses.__file__).parent
+INVENTORY = {
+    photoz_losses: """
+        CDELoss CRPSLoss FluxLoss InvarianceLoss L2Penalty RedshiftBins RedshiftCrossEntropy
+        SpectrophotometricFluxLoss TotalLoss cde_loss cross_entropy crps_loss flux_loss
+        flux_residual invariance_loss l2_penalty photometry transforms""",
+    photometry: "FilterSet Spectra SyntheticPhotometry flux_residual read_sdss_spectra",
+    transforms: "RandomDihedral ResampleBackground dihedral resample_background",
+    metrics: "CRPS MAD PIT Bias CDELoss OutlierRate bias cde_loss crps mad outlier_rate pit",
+    plots: "plot_densities plot_pit plot_redshifts",
+}
+MAY_IMPORT = {  # room: the rooms below it
+    "_check": set(),
+    "_float64": set(),
+    "bins": {"_check", "_float64"},
+    "photometry": {"bins", "_check", "_float64"},
+    "losses": {"bins", "_check", "photometry"},
+    "transforms": {"_check"},
+    "metrics": {"bins", "_check", "losses"},
+    "plots": {"bins", "_check", "metrics"},
+}
+ORDER = {  # within a room: a file may import those before it
+    "photometry": ["filters", "spectra", "synthetic", "residual"],
+    "losses": ["_reduce", "cross_entropy", "cde", "crps", "invariance", "flux", "total"],
+    "transforms": ["_images", "dihedral", "background"],
+    "metrics": ["point", "pit", "scores"],
+    "plots": ["_axes", "pit", "redshifts", "densities"],
+}
+
+
+@pytest.mark.parametrize("module", INVENTORY, ids=lambda module: module.__name__)
+def test_public_names_are_the_inventory(module):
+    assert sorted(module.__all__) == sorted(INVENTORY[module].split())
+    for name in module.__all__:
+        assert getattr(module, name).__doc__, f"{name} has no docstring"
+
+
+def imports(path: Path) -> list[str]:
+    """Dotted names below photoz_losses that a file imports, at any depth of its code."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("photoz_losses"):
+            below = node.module.removeprefix("photoz_losses").lstrip(".")
+            found += [below] if below else [alias.name for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE))
+)
+def test_no_import_runs_back(path):
+    room, *rest = path.relative_to(SOURCE).with_suffix("").parts
+    if "__init__" in (room, *rest):
+        return
+    for name in imports(path):
+        other, *file = name.split(".")
+        if other != room:
+            assert other in MAY_IMPORT[room], f"{path.name} imports {name}"
+        elif file:
+            order = ORDER[room]
+            assert order.index(file[0]) < order.index(rest[0]), f"{path.name} imports {name}"
+
+
+def test_import_loads_no_heavy_package():
+    heavy = "{'astropy', 'scipy', 'speclite', 'torchmetrics', 'matplotlib'}"
+    code = f"import sys, photoz_losses; print({heavy} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"

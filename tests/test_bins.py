@@ -1,0 +1,231 @@
+"""The one reading of the grid, against loops, closed forms and scipy."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import bin_of, cdf
+from scipy import stats
+from strategies import graded, masses, redshift_bins
+
+from photoz_losses import RedshiftBins
+
+
+@given(graded())
+def test_index_follows_the_papers_rule(case):
+    bins, _, z = case
+    assert bins.index(z).tolist() == [bin_of(bins.edges.tolist(), value) for value in z.tolist()]
+
+
+@given(redshift_bins())
+def test_upper_edge_belongs_to_the_bin_and_the_lowest_edge_to_the_first(bins):
+    expected = [0, *range(len(bins))]
+    assert bins.index(bins.edges).tolist() == expected
+    assert bins.index(bins.edges.nextafter(bins.edges + 1)[:-1]).tolist() == list(range(len(bins)))
+
+
+def test_a_float32_redshift_on_the_last_edge_is_inside():
+    bins = RedshiftBins.uniform(0.0, 0.4, 180)
+    assert torch.tensor(0.4).item() > 0.4  # in float32 it is larger than the float64 edge
+    assert bins.index(torch.tensor(0.4)) == 179
+    assert bins.cdf(torch.full((180,), 1 / 180), torch.tensor(0.4)) == 1
+
+
+def test_index_clips_to_the_nearest_bin_only_on_request():
+    bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    z = torch.tensor([-1.0, 0.2, torch.inf])
+    assert bins.index(z, out_of_range="clip").tolist() == [0, 1, 3]
+    with pytest.raises(ValueError, match=r"2 of 3 do not, the first is -1 at index 0"):
+        bins.index(z)
+    with pytest.raises(ValueError, match="nan"):
+        bins.index(torch.tensor([torch.nan]), out_of_range="clip")
+
+
+@given(graded())
+def test_density_integrates_to_one_on_any_edges(case):
+    bins, probs, _ = case
+    assert ((bins.density(probs) * bins.widths).sum(-1) - 1).abs().max() < 1e-12
+
+
+@given(graded())
+def test_cdf_equals_the_loop(case):
+    bins, probs, z = case
+    edges = bins.edges.tolist()
+    rows = zip(probs.tolist(), z.tolist(), strict=True)
+    expected = [cdf(edges, row, value) for row, value in rows]
+    np.testing.assert_allclose(bins.cdf(probs, z), expected, rtol=0, atol=1e-12)
+
+
+@given(graded(), st.floats(0, 1))
+def test_scipys_histogram_distribution_agrees(case, level):
+    bins, probs, z = case
+    edges = bins.edges.numpy()
+    for row, value in zip(probs, z, strict=True):
+        witness = stats.rv_histogram((row.numpy(), edges), density=False)
+        assert bins.cdf(row, value).item() == pytest.approx(witness.cdf(value.item()), abs=1e-12)
+        assert bins.mean(row).item() == pytest.approx(witness.mean(), rel=1e-12)
+        inner = value.item() not in edges  # scipy gives a shared edge to the bin above
+        if inner:
+            assert bins.pdf(row, value).item() == pytest.approx(witness.pdf(value.item()))
+
+
+@given(graded(), st.floats(0, 1))
+def test_quantile_inverts_the_cdf(case, level):
+    bins, probs, _ = case
+    z = bins.quantile(probs, level)
+    assert (bins.cdf(probs, z) - level).abs().max() < 1e-10
+    assert ((z >= bins.edges[0]) & (z <= bins.edges[-1])).all()
+
+
+@given(graded(), st.floats(1e-6, 1))
+def test_quantile_is_the_least_redshift_that_holds_the_level(case, level):
+    bins, probs, _ = case
+    z = bins.quantile(probs, level)
+    step = 1e-6 * bins.widths.min()
+    assert (bins.cdf(probs, z - step) < level).all()
+
+
+def test_quantiles_zero_and_one_are_the_ends_of_the_support():
+    bins = RedshiftBins([0.0, 1.0, 2.0, 4.0, 5.0])
+    probs = torch.tensor([0.0, 0.5, 0.5, 0.0])
+    assert bins.quantile(probs, torch.tensor([0.0, 0.5, 1.0])).tolist() == [1.0, 2.0, 4.0]
+    assert bins.median(probs) == 2.0
+
+
+@given(redshift_bins(), st.data())
+def test_a_bin_split_in_two_of_equal_density_changes_nothing(bins, data):
+    probs = data.draw(masses(len(bins), batch=2))
+    which = data.draw(st.integers(0, len(bins) - 1))
+    share = data.draw(st.floats(0.1, 0.9))
+    cut = bins.edges[which] + share * bins.widths[which]
+    finer = RedshiftBins(torch.cat([bins.edges[: which + 1], cut[None], bins.edges[which + 1 :]]))
+    part = (cut - bins.edges[which]) / bins.widths[which]
+    halves = torch.stack([probs[:, which] * part, probs[:, which] * (1 - part)], -1)
+    split = torch.cat([probs[:, :which], halves, probs[:, which + 1 :]], -1)
+    grid = torch.linspace(bins.edges[0].item(), bins.edges[-1].item(), 7, dtype=torch.float64)[1:-1]
+    for name in ("cdf", "pdf"):
+        coarse = getattr(bins, name)(probs.unsqueeze(-2), grid)
+        torch.testing.assert_close(getattr(finer, name)(split.unsqueeze(-2), grid), coarse)
+    torch.testing.assert_close(finer.mean(split), bins.mean(probs))
+    torch.testing.assert_close(finer.quantile(split, 0.3), bins.quantile(probs, 0.3))
+
+
+def test_mode_is_the_highest_density_not_the_largest_mass():
+    bins = RedshiftBins([0.0, 0.1, 1.1])
+    assert bins.mode(torch.tensor([[0.4, 0.6]])).item() == pytest.approx(0.05)
+
+
+def test_centres_are_centres_and_not_left_edges():
+    bins = RedshiftBins.uniform(0.0, 0.4, 180)
+    spike = torch.zeros(180).index_fill(0, torch.tensor(9), 1.0)
+    assert bins.mean(spike).item() == pytest.approx(9.5 * 0.4 / 180)
+    assert bins.mean(spike).item() - bins.edges[9].item() == pytest.approx(1.1e-3, rel=0.02)
+
+
+def test_outside_the_grid_the_density_is_zero_and_the_cdf_full_or_empty():
+    bins, probs = RedshiftBins.uniform(0.1, 0.4, 3), torch.full((3,), 1 / 3)
+    z = torch.tensor([0.0, 0.5, torch.nan])
+    torch.testing.assert_close(
+        bins.pdf(probs, z), torch.tensor([0.0, 0.0, torch.nan]), equal_nan=True
+    )
+    torch.testing.assert_close(
+        bins.cdf(probs, z), torch.tensor([0.0, 1.0, torch.nan]), equal_nan=True
+    )
+
+
+def test_a_grid_of_redshifts_broadcasts_against_a_batch():
+    bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    probs = torch.full((3, 4), 0.25)
+    grid = torch.linspace(0, 0.4, 5)
+    torch.testing.assert_close(bins.cdf(probs[:, None], grid), (grid / 0.4).expand(3, 5))
+    with pytest.raises(ValueError, match=r"does not broadcast .*unsqueeze"):
+        bins.cdf(probs, grid)
+
+
+def test_log1p_bins_are_equal_in_velocity_and_end_where_asked():
+    bins = RedshiftBins.log1p(0.0, 3.0, 50)
+    steps = bins.edges.log1p().diff()
+    torch.testing.assert_close(steps, steps.mean().expand(50))
+    assert (bins.edges[0], bins.edges[-1]) == (0.0, 3.0)
+
+
+@given(st.lists(st.floats(0, 2), min_size=20, max_size=60, unique=True), st.integers(2, 10))
+def test_quantile_bins_are_numpys_quantiles(z, n_bins):
+    expected = np.quantile(z, np.linspace(0, 1, n_bins + 1))
+    if (np.diff(expected) <= 0).any():
+        return
+    np.testing.assert_allclose(RedshiftBins.from_quantiles(z, n_bins).edges, expected, rtol=1e-12)
+
+
+def test_quantile_bins_of_equal_redshifts_are_refused():
+    with pytest.raises(ValueError, match="ask for fewer bins"):
+        RedshiftBins.from_quantiles([0.1] * 10 + [0.2], 5)
+
+
+@given(graded())
+def test_float32_masses_give_float32_answers_close_to_float64(case):
+    bins, probs, z = case
+    for value, exact in (
+        (bins.cdf(probs.float(), z), bins.cdf(probs, z)),
+        (bins.mean(probs.float()), bins.mean(probs)),
+        (bins.quantile(probs.float(), 0.5), bins.quantile(probs.float().double(), 0.5)),
+    ):
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value.double(), exact, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_reach_the_masses():
+    bins = RedshiftBins([0.0, 0.1, 0.3, 0.4])
+    probs = torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64, requires_grad=True)
+    free = RedshiftBins(bins.edges, validate=False)  # gradcheck steps off the simplex
+    z = torch.tensor([0.15])
+    for reading in (lambda p: free.cdf(p, z), lambda p: free.quantile(p, 0.4), free.mean):
+        assert torch.autograd.gradcheck(reading, probs)
+
+
+def test_casts_move_the_grid_but_do_not_round_it():
+    bins = RedshiftBins.uniform(0.0, 0.4, 180)
+    edges = bins.edges.clone()
+    for cast in (lambda m: m.half(), lambda m: m.to(torch.bfloat16), lambda m: m.float()):
+        assert cast(torch.nn.Sequential(bins)) is not None
+        assert torch.equal(bins.edges, edges)
+        assert bins.widths.dtype == torch.float64
+    assert not bins.state_dict()
+
+
+def test_to_moves_every_buffer():
+    bins = RedshiftBins.uniform(0.0, 0.4, 4).to("meta")
+    assert {buffer.device.type for buffer in bins.buffers()} == {"meta"}
+    assert "4 bins" in repr(bins)
+
+
+def test_copies_and_pickles_are_equal():
+    bins = RedshiftBins.log1p(0.0, 2.0, 7)
+    for twin in (copy.deepcopy(bins), pickle.loads(pickle.dumps(bins))):
+        assert torch.equal(twin.edges, bins.edges)
+
+
+def test_repr_says_what_the_grid_is():
+    assert "180 bins on [0, 0.4], width 0.002222" in repr(RedshiftBins.uniform(0.0, 0.4, 180))
+    assert "width 0.1 to 0.9" in repr(RedshiftBins([0.0, 0.1, 1.0]))
+
+
+def test_validate_false_gives_nan_and_true_always_looks():
+    z, logits = torch.tensor([0.9]), torch.zeros(1, 4)
+    free = RedshiftBins.uniform(0.0, 0.4, 4, validate=False)
+    index, place = free.locate(z, z.shape)
+    assert index.tolist() == [3]
+    assert place.isnan().all()
+    assert free.index(z).tolist() == [-1]
+    assert free.read_logits(torch.full((1, 4), 0.25)).shape == logits.shape
+
+
+@pytest.mark.parametrize("edges", [[0.0, 0.1, 0.2], np.linspace(0, 1, 5), torch.linspace(0, 1, 5)])
+def test_edges_come_as_list_array_or_tensor(edges):
+    bins = RedshiftBins(edges)
+    assert bins.edges.dtype == torch.float64
+    assert len(bins) == len(edges) - 1
