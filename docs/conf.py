@@ -1,0 +1,38 @@
+"""Sphinx configuration; build with `sphinx-build -W -n -b html docs docs/_build`."""
+
+from importlib.metadata import version as installed_version
+
+project = "photoz_losses"
+author = "the photoz_losses developers"
+copyright = f"2026, {author}"
+version = release = installed_version("photoz-losses")
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+]
+exclude_patterns = ["_build"]
+default_role = "autolink"  # `name` in a docstring links to what is documented, else stays emphasis
+
+html_theme = "furo"
+html_title = "photoz_losses"
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+# The docstring says types, shapes and units once; a signature shows names and defaults.
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # else every `forward` repeats torch.nn.Module's
+autosummary_generate = False  # the reference pages name what they show; no stub files
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+# Inventories of other projects would have to be downloaded at build time, so names that live
+# in them can not be resolved; everything under photoz_losses must be.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(torch|torchmetrics|numpy|np|scipy|astropy|speclite|matplotlib)(\..*)?"),
+]
