@@ -24,7 +24,8 @@ INVENTORY = {
 MAY_IMPORT = {  # room: the rooms below it
     "_check": set(),
     "_float64": set(),
-    "bins": {"_check", "_float64"},
+    "_values": {"_check"},
+    "bins": {"_check", "_float64", "_values"},
     "photometry": {"bins", "_check", "_float64"},
     "losses": {"bins", "_check", "photometry"},
     "transforms": {"_check"},

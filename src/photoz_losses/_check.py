@@ -40,12 +40,24 @@ def at_least_single(name: str, value: Tensor) -> Tensor:
     return floating(name, value).to(torch.promote_types(value.dtype, torch.float32))
 
 
+def redshift(name: str, value: Tensor) -> Tensor:
+    """`value` itself where it is a float32 or float64 tensor; TypeError otherwise."""
+    if floating(name, value).dtype not in (torch.float32, torch.float64):
+        raise TypeError(
+            f"{name} must be float32 or float64, got {value.dtype}, which holds two or three "
+            f"digits of a redshift: keep redshifts out of the half-precision cast"
+        )
+    return value
+
+
 def same_shape(name: str, value: Tensor, expected: Sequence[int], of: str) -> None:
     """ValueError unless `value` has exactly the shape `expected`, which is that `of` something."""
     if tuple(value.shape) != tuple(expected):
         mend = ""
         if value.shape[-1:] == (1,) and tuple(value.shape[:-1]) == tuple(expected):
             mend = f": call {name}.squeeze(-1)"
+        elif of.isidentifier() and tuple(expected) == (*value.shape, 1):
+            mend = f": call {of}.squeeze(-1)"
         raise ValueError(
             f"{name} must have the shape {tuple(expected)} of {of}, got {tuple(value.shape)}{mend}"
         )

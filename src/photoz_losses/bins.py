@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from photoz_losses import _check
+from photoz_losses import _check, _values
 from photoz_losses._float64 import Float64Module
 
 
@@ -67,14 +67,14 @@ class RedshiftBins(Float64Module):
         self.register_buffer("edges", edges, persistent=False)
         self.register_buffer("centers", (edges[:-1] + edges[1:]) / 2, persistent=False)
         self.register_buffer("widths", edges.diff(), persistent=False)
-        self.validate = validate
-        self._looked: set[str] = set()
+        self._look = _values.Look(validate)
 
     @classmethod
     def uniform(
         cls, z_min: float, z_max: float, n_bins: int, *, validate: bool | None = None
     ) -> Self:
         """`n_bins` bins of equal width between `z_min` and `z_max` (paper: 180 on [0, 0.4])."""
+        _check_limits(z_min, z_max, n_bins)
         return cls(torch.linspace(z_min, z_max, n_bins + 1, dtype=torch.float64), validate=validate)
 
     @classmethod
@@ -82,6 +82,7 @@ class RedshiftBins(Float64Module):
         cls, z_min: float, z_max: float, n_bins: int, *, validate: bool | None = None
     ) -> Self:
         """`n_bins` bins of equal width in ln(1 + z), so that each is equally wide in velocity."""
+        _check_limits(z_min, z_max, n_bins)
         if z_min <= -1:
             raise ValueError(f"z_min must exceed -1, got {z_min}")
         limits = torch.tensor([z_min, z_max], dtype=torch.float64)
@@ -128,16 +129,6 @@ class RedshiftBins(Float64Module):
 
     # What goes in -------------------------------------------------------------------------------
 
-    def _looks_at(self, name: str, *tensors: Tensor) -> bool:
-        """Whether the values of the argument `name` are checked in this call."""
-        if self.validate is False or not _check.can_read(*tensors):
-            return False
-        if self.validate or _check.can_read_free(*tensors):
-            return True
-        first = name not in self._looked
-        self._looked.add(name)
-        return first
-
     def read_logits(self, logits: Tensor, name: str = "logits") -> Tensor:
         """`logits` in float32 (float64 where given so), after the checks that every loss makes.
 
@@ -150,14 +141,8 @@ class RedshiftBins(Float64Module):
             sums to one: those are probabilities, and a second softmax would flatten them.
         """
         logits = self._on_bins(name, logits)
-        if self._looks_at(name, logits) and logits.numel():
-            rows = logits.detach()
-            if bool((rows >= 0).all() & ((rows.sum(-1) - 1).abs() < 1e-4).all()):
-                raise ValueError(
-                    f"{name} look like probabilities (no value is negative, every row sums to 1): "
-                    f"give the network's raw output, without softmax; for probabilities use "
-                    f"photoz_losses.metrics, or pass probs.log()"
-                )
+        if self._look.at(name, logits):
+            _values.refuse_probabilities(name, logits)
         return logits
 
     def read_probs(self, probs: Tensor, name: str = "probs") -> Tensor:
@@ -173,17 +158,8 @@ class RedshiftBins(Float64Module):
         """
         tolerance = 1e-3 if torch.finfo(_check.floating(name, probs).dtype).eps < 1e-4 else 2e-2
         probs = self._on_bins(name, probs)
-        if self._looks_at(name, probs):
-            rows = probs.detach()
-            total = rows.sum(-1)
-            if not bool((rows >= 0).all() & ((total - 1).abs() < tolerance).all()):
-                worst = total.flatten()[(total - 1).abs().flatten().nan_to_num(torch.inf).argmax()]
-                raise ValueError(
-                    f"{name} must be masses per bin: not negative, not NaN, each row summing to 1; "
-                    f"got least value {rows.min().item():.3g} and a row that sums to "
-                    f"{worst.item():.4g}. For logits apply torch.softmax(logits, -1); for "
-                    f"densities multiply by bins.widths"
-                )
+        if self._look.at(name, probs):
+            _values.refuse_other_than_masses(name, probs, tolerance)
         return probs
 
     def _on_bins(self, name: str, value: Tensor) -> Tensor:
@@ -212,20 +188,13 @@ class RedshiftBins(Float64Module):
             0 at the bin's lower edge, 1 at its upper edge; NaN for a redshift outside the bins that
             escaped the check (see `validate`).
         """
-        z = self._redshift(name, z)
+        z = _check.redshift(name, z)
         _check.same_shape(name, z, shape, "the batch, logits or probs without bins")
         index, inside = self._bin_of(z)
-        self._raise_outside(name, z, inside)
+        if self._look.at(name, z):
+            _values.refuse_outside(name, z, inside, self.edges)
         place = (z - self.edges[index]) / self.widths[index]
         return index, torch.where(inside, place.clamp(0, 1), torch.nan)
-
-    def _redshift(self, name: str, z: Tensor) -> Tensor:
-        if _check.floating(name, z).dtype not in (torch.float32, torch.float64):
-            raise TypeError(
-                f"{name} must be float32 or float64, got {z.dtype}, which holds two or three "
-                f"digits of a redshift: keep redshifts out of the half-precision cast"
-            )
-        return z
 
     def _bin_of(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Nearest bin of each redshift, and whether it lies within the grid (NaN does not)."""
@@ -233,16 +202,6 @@ class RedshiftBins(Float64Module):
         index = torch.searchsorted(edges, z.detach().contiguous()) - 1
         inside = (z >= edges[0]) & (z <= edges[-1])
         return index.clamp(0, len(self) - 1), inside
-
-    def _raise_outside(self, name: str, z: Tensor, inside: Tensor) -> None:
-        if self._looks_at(name, z) and not bool(inside.all()):
-            at = int((~inside).flatten().nonzero()[0])
-            low, high = self.edges[0].item(), self.edges[-1].item()
-            raise ValueError(
-                f"{name} must lie in [{low:g}, {high:g}], the range of the bins: "
-                f"{int((~inside).sum())} of {z.numel()} do not, the first is "
-                f"{z.flatten()[at].item():g} at index {at}. Drop those galaxies or widen the bins"
-            )
 
     # The reading --------------------------------------------------------------------------------
 
@@ -268,10 +227,11 @@ class RedshiftBins(Float64Module):
         tensor([0, 0, 1, 3])
         """
         _check.one_of("out_of_range", out_of_range, ("raise", "clip"))
-        z = self._redshift("z", self._tensor(z))
+        z = _check.redshift("z", self._tensor("z", z))
         index, inside = self._bin_of(z)
         kept = inside if out_of_range == "raise" else ~z.isnan()
-        self._raise_outside("z", z, kept)
+        if self._look.at("z", z):
+            _values.refuse_outside("z", z, kept, self.edges)
         return torch.where(kept, index, -1)
 
     def density(self, probs: Tensor) -> Tensor:
@@ -290,7 +250,7 @@ class RedshiftBins(Float64Module):
             Redshifts; shape broadcasts with that of `probs` without its last dimension. For every
             galaxy on one grid of M redshifts: ``bins.pdf(probs[:, None], grid)``, shape (N, M).
         """
-        density, z = self._spread(self.density(probs), z)
+        density, z = self._spread(self.density(probs), "z", z)
         index, inside = self._bin_of(z)
         value = density.gather(-1, index.unsqueeze(-1)).squeeze(-1)
         return torch.where(z.isnan(), torch.nan, torch.where(inside, value, 0.0))
@@ -303,7 +263,7 @@ class RedshiftBins(Float64Module):
         probs, z
             As in `pdf`.
         """
-        below, z = self._spread(self._cumulative(self.read_probs(probs)), z)
+        below, z = self._spread(self._cumulative(self.read_probs(probs)), "z", z)
         index, _ = self._bin_of(z)
         place = ((z - self.edges[index]) / self.widths[index]).clamp(0, 1)
         lower = below.gather(-1, index.unsqueeze(-1)).squeeze(-1)
@@ -326,8 +286,8 @@ class RedshiftBins(Float64Module):
         ValueError
             If a level lies outside [0, 1].
         """
-        cumulative, q = self._spread(self._cumulative(self.read_probs(probs)), q)
-        if self._looks_at("q", q) and not bool(((q >= 0) & (q <= 1)).all()):
+        cumulative, q = self._spread(self._cumulative(self.read_probs(probs)), "q", q)
+        if self._look.at("q", q) and not bool(((q >= 0) & (q <= 1)).all()):
             raise ValueError("q must lie in [0, 1]: give fractions, not percentages")
         level = q.detach().double().clamp(torch.finfo(torch.float64).tiny, 1).unsqueeze(-1)
         upper_edges = cumulative.detach()[..., 1:].contiguous()
@@ -358,26 +318,33 @@ class RedshiftBins(Float64Module):
         total = probs.double().cumsum(-1)
         return nn.functional.pad(total / total[..., -1:], (1, 0))
 
-    def _spread(self, per_bin: Tensor, value: Any) -> tuple[Tensor, Tensor]:
+    def _spread(self, per_bin: Tensor, name: str, value: Any) -> tuple[Tensor, Tensor]:
         """`per_bin` and `value` broadcast against one another along the leading dimensions."""
-        value = self._tensor(value)
+        value = _check.redshift(name, self._tensor(name, value))
         try:
             shape = torch.broadcast_shapes(per_bin.shape[:-1], value.shape)
         except RuntimeError:
             raise ValueError(
-                f"z or q of shape {tuple(value.shape)} does not broadcast with probs of shape "
+                f"{name} of shape {tuple(value.shape)} does not broadcast with probs of shape "
                 f"{tuple(per_bin.shape[:-1])} x bins: for a grid use probs.unsqueeze(-2)"
             ) from None
         return per_bin.expand(*shape, per_bin.shape[-1]), value.expand(shape)
 
-    def _tensor(self, value: Any) -> Tensor:
+    def _tensor(self, name: str, value: Any) -> Tensor:
         if isinstance(value, Tensor):
-            return _check.floating("z or q", value)
+            return _check.floating(name, value)
         return torch.as_tensor(value, dtype=torch.float64, device=self.edges.device)
 
     @staticmethod
     def _result(probs: Tensor) -> torch.dtype:
         return torch.promote_types(probs.dtype, torch.float32)
+
+
+def _check_limits(z_min: float, z_max: float, n_bins: int) -> None:
+    if not z_min < z_max:
+        raise ValueError(f"z_min must lie below z_max, got {z_min} and {z_max}")
+    if n_bins < 2:
+        raise ValueError(f"n_bins must be at least 2, got {n_bins}")
 
 
 def mean_square(lower: Tensor, upper: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from photoz_losses import _check
+from photoz_losses import _check, _values
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.losses._reduce import reduce
 from photoz_losses.photometry.residual import check_options, flux_residual
@@ -58,7 +58,7 @@ def flux_loss(
     >>> flux_loss(torch.zeros(1, 3), residual)
     tensor(0.0667)
     """
-    logits = _check.at_least_single("logits", logits)
+    logits = _values.read_logits(logits)
     residual = _check.floating("residual", residual).to(logits.dtype)
     _check.same_shape("residual", residual, (*logits.shape, *residual.shape[-1:]), "logits x bands")
     mismatch = (logits.softmax(-1).unsqueeze(-1) * residual).sum(-2).abs()
@@ -94,8 +94,8 @@ class FluxLoss(nn.Module):
     ) -> Tensor:
         """See `flux_loss`."""
         logits = self.bins.read_logits(logits)
-        if band_weight is not None:
-            self.unusable = (band_weight.detach() > 0).any(-1).logical_not().sum()
+        weight = logits.new_ones(()) if band_weight is None else band_weight.detach()
+        self.unusable = (weight > 0).any(-1).logical_not().sum()
         return flux_loss(logits, residual, band_weight, reduction=self.reduction)
 
 

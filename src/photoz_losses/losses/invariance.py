@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from photoz_losses import _check
+from photoz_losses import _check, _values
 from photoz_losses.bins import RedshiftBins, mean_square
 from photoz_losses.losses._reduce import reduce
 
@@ -67,11 +67,9 @@ def invariance_loss(
     (tensor(0.), tensor(1.9985))
     """
     _check_options(distance, space, bins)
-    _check.same_shape("logits_transformed", logits_transformed, logits.shape, "logits")
-    first, second = (
-        _check.at_least_single(name, value) if bins is None else bins.read_logits(value, name)
-        for name, value in (("logits", logits), ("logits_transformed", logits_transformed))
-    )
+    read = _values.read_logits if bins is None else bins.read_logits
+    first, second = read(logits), read(logits_transformed, "logits_transformed")
+    _check.same_shape("logits_transformed", second, first.shape, "logits")
     if space == "logits":
         return reduce((first - second).square().sum(-1), reduction)
     apart = first.softmax(-1) - second.softmax(-1)

@@ -108,6 +108,8 @@ def _check_term(name: str, entry: Any) -> None:
     weight, module = entry
     if not isinstance(module, nn.Module):
         raise TypeError(f"term {name!r} must be a torch.nn.Module, got {type(module).__name__}")
+    if not isinstance(weight, int | float):
+        raise TypeError(f"term {name!r} must have a number as its weight, got {weight!r}")
     if not 0 <= weight < float("inf"):
         raise ValueError(
             f"term {name!r} has weight {weight}: weights must be finite and not negative, "

@@ -84,7 +84,7 @@ class PIT(Metric):
     >>> metric.update(probs, torch.tensor([0.15]))
     >>> metric.update(probs, torch.tensor([0.05]))
     >>> metric.compute()
-    tensor([0.5000, 0.1000])
+    tensor([0.5000, 0.1000], dtype=torch.float64)
     """
 
     full_state_update = False
@@ -100,6 +100,7 @@ class PIT(Metric):
     ) -> None:
         super().__init__(**kwargs)
         self.bins, self.randomized, self.generator = bins, randomized, generator
+        self.set_dtype(torch.float64)  # of what a rank without any galaxy sends to the others
         self.add_state("values", default=[], dist_reduce_fx="cat")
 
     def update(self, probs: Tensor, z_spec: Tensor) -> None:
@@ -111,9 +112,9 @@ class PIT(Metric):
             randomized=self.randomized,
             generator=self.generator,
         )
-        self.values.append(value.flatten())
+        self.values.append(value.flatten().double())
 
     def compute(self) -> Tensor:
-        """PIT of every galaxy, shape (galaxies,); empty without any."""
-        nothing = torch.empty(0, device=self.device)
+        """PIT of every galaxy, float64, shape (galaxies,); torchmetrics makes one a scalar."""
+        nothing = torch.empty(0, dtype=torch.float64, device=self.device)
         return dim_zero_cat(self.values) if len(self.values) else nothing

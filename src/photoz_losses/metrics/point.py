@@ -15,11 +15,11 @@ NORMAL_MAD = 1.4826  # the paper's: makes the median deviation of a Gaussian its
 def residuals(z_phot: Tensor, z_spec: Tensor) -> Tensor:
     """``(z_phot - z_spec) / (1 + z_spec)`` in float64, after the checks all point metrics make."""
     _check.floating("z_phot", z_phot)
-    _check.floating("z_spec", z_spec)
-    _check.same_shape("z_spec", z_spec, z_phot.shape, "z_phot")
+    _check.redshift("z_spec", z_spec)
+    _check.same_shape("z_phot", z_phot, z_spec.shape, "z_spec")
     z_phot, z_spec = z_phot.detach().double(), z_spec.detach().double()
-    if _check.can_read_free(z_spec) and not bool((z_spec > -1).all()):
-        raise ValueError("z_spec must be finite and above -1, got NaN or less: drop those galaxies")
+    if _check.can_read_free(z_spec) and not bool(((z_spec > -1) & z_spec.isfinite()).all()):
+        raise ValueError("z_spec must be finite and above -1, got NaN or else: drop those galaxies")
     return ((z_phot - z_spec) / (1 + z_spec)).flatten()
 
 
@@ -159,6 +159,7 @@ class _ResidualMetric(Metric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.set_dtype(torch.float64)  # of what a rank without any galaxy sends to the others
         self.add_state("residual", default=[], dist_reduce_fx="cat")
 
     def update(self, z_phot: Tensor, z_spec: Tensor) -> None:

@@ -86,24 +86,25 @@ class _MeanScore(Metric):
 
     full_state_update = False
     higher_is_better = False
-    total: Tensor
-    count: Tensor
 
     def __init__(self, bins: RedshiftBins, score: Callable[..., Tensor], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.bins, self._score = bins, score
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        # Names of its own: MetricCollection takes metrics whose states agree for one and the same.
+        self._total, self._count = f"{score.__name__}_total", f"{score.__name__}_count"
+        self.add_state(self._total, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state(self._count, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, probs: Tensor, z_spec: Tensor) -> None:
         """Take in a batch of masses (N, C) and true redshifts (N,)."""
         values = self._score(probs.detach(), z_spec, self.bins, reduction="none")
-        self.total += values.double().sum()
-        self.count += values.numel()
+        setattr(self, self._total, getattr(self, self._total) + values.double().sum())
+        setattr(self, self._count, getattr(self, self._count) + values.numel())
 
     def compute(self) -> Tensor:
         """Mean score, float64; NaN without galaxies."""
-        return self.total / self.count
+        mean: Tensor = getattr(self, self._total) / getattr(self, self._count)
+        return mean
 
 
 class CDELoss(_MeanScore):

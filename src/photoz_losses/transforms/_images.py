@@ -13,6 +13,8 @@ def check_images(images: Tensor, *, square: bool = False) -> None:
             f"images must have shape (N, bands, H, W), got {tuple(images.shape)}: for one image "
             f"call images.unsqueeze(0)"
         )
+    if 0 in images.shape[-2:]:
+        raise ValueError(f"images must have pixels, got shape {tuple(images.shape)}")
     if square and images.shape[-2] != images.shape[-1]:
         raise ValueError(
             f"images must be square to be turned by 90 degrees, got {tuple(images.shape[-2:])} "

@@ -18,7 +18,7 @@ def sigma_clip(images: Tensor, *, sigma: float = 1.0, iterations: int = 1) -> tu
     Parameters
     ----------
     images : Tensor, shape (N, bands, H, W)
-        NaN pixels are left out.
+        Pixels that are NaN or infinite are left out.
     sigma : float
         Pixels farther from the median than this many standard deviations are dropped.
     iterations : int
@@ -31,18 +31,20 @@ def sigma_clip(images: Tensor, *, sigma: float = 1.0, iterations: int = 1) -> tu
     """
     check_images(images)
     _check_clip(sigma, iterations)
-    pixels = images.detach().flatten(2).sort(-1).values.double()
-    high = (~pixels.isnan()).sum(-1, keepdim=True)  # NaN is sorted last
-    low = torch.zeros_like(high)
+    values = images.detach().flatten(2)
+    known = values.isfinite()
+    pixels = torch.where(known, values, torch.inf).sort(-1).values.double().contiguous()
+    low = torch.zeros_like(pixels[..., :1], dtype=torch.int64)
+    high = known.sum(-1, keepdim=True)  # the unknown are sorted last
     origin = _middle(pixels, low, high)
     pixels = pixels - origin  # squares about the middle lose no digits to a bright sky
-    known = pixels.nan_to_num(0.0)
-    prefix = nn.functional.pad(torch.stack([known, known.square()]).cumsum(-1), (1, 0))
+    prefix = _prefix_sums(torch.where(pixels.isfinite(), pixels, 0.0), high // 2)
     mean, std = _moments(prefix, low, high)
     for _ in range(iterations):
         centre = _middle(pixels, low, high)
         low = low.maximum(torch.searchsorted(pixels, centre - sigma * std))
         high = high.minimum(torch.searchsorted(pixels, centre + sigma * std, right=True))
+        low = low.minimum(high)
         mean, std = _moments(prefix, low, high)
     return (origin + mean).squeeze(-1), std.squeeze(-1)
 
@@ -50,14 +52,24 @@ def sigma_clip(images: Tensor, *, sigma: float = 1.0, iterations: int = 1) -> tu
 def _middle(pixels: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Median of each stretch ``low`` to ``high`` of sorted pixels: mean of the middle two."""
     last = pixels.shape[-1] - 1
-    first, second = (
-        pixels.gather(-1, at.clamp(0, last)) for at in ((low + high - 1) // 2, (low + high) // 2)
-    )
-    return (first + second) / 2
+    first, second = ((low + high - 1) // 2).clamp(0, last), ((low + high) // 2).clamp(0, last)
+    return (pixels.gather(-1, first) + pixels.gather(-1, second)) / 2
+
+
+def _prefix_sums(pixels: Tensor, start: Tensor) -> Tensor:
+    """Sums of pixels and of their squares from `start` to each place, negative before it.
+
+    Counted from the middle outwards, a far outlier enters no sum of the pixels nearer than it.
+    """
+    values = torch.stack([pixels, pixels.square()])
+    after = torch.arange(pixels.shape[-1], device=pixels.device) >= start
+    rightwards = torch.where(after, values, 0.0).cumsum(-1)
+    leftwards = torch.where(after, 0.0, values).flip(-1).cumsum(-1).flip(-1)
+    return nn.functional.pad(rightwards, (1, 0)) - nn.functional.pad(leftwards, (0, 1))
 
 
 def _moments(prefix: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each stretch ``low`` to ``high``."""
+    """Mean and standard deviation of each stretch ``low`` to ``high``; NaN where it is empty."""
     total, squares = (sums.gather(-1, high) - sums.gather(-1, low) for sums in prefix)
     count = (high - low).double()
     mean = total / count
@@ -130,13 +142,12 @@ def resample_background(
     mean, std = sigma_clip(images, sigma=sigma, iterations=iterations)
     if unbiased:
         std = std / clipped_fraction(sigma, iterations)
-    mean, std = (value.float()[..., None, None] for value in (mean, std))
+    exact = torch.promote_types(images.dtype, torch.float32)
+    mean, std = (value.to(exact)[..., None, None] for value in (mean, std))
     where = draw_device(images, generator)
-    noise = torch.randn(images.shape, generator=generator, device=where).to(images.device)
-    background = images < mean + sigma * std
-    return laid_out_as(
-        images, torch.where(background, (mean + std * noise).to(images.dtype), images)
-    )
+    noise = torch.randn(images.shape, generator=generator, device=where, dtype=exact)
+    sky = mean + std * noise.to(images.device)
+    return laid_out_as(images, torch.where(images < mean + sigma * std, sky, images))
 
 
 def _check_clip(sigma: float, iterations: int) -> None:

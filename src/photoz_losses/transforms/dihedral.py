@@ -28,6 +28,8 @@ def dihedral(images: Tensor, element: Tensor) -> Tensor:
     ------
     ValueError
         If shapes disagree, the images are not square, or an element is not among the eight.
+    TypeError
+        If images are not floating-point or elements not integer.
 
     Examples
     --------
@@ -36,6 +38,8 @@ def dihedral(images: Tensor, element: Tensor) -> Tensor:
     [[[[1.0, 2.0], [3.0, 4.0]]], [[[2.0, 4.0], [1.0, 3.0]]]]
     """
     check_images(images, square=True)
+    if element.is_floating_point() or element.is_complex() or element.dtype == torch.bool:
+        raise TypeError(f"element must be an integer tensor, got {element.dtype}")
     _check.same_shape("element", element, images.shape[:1], "the batch")
     if _check.can_read_free(element) and not bool(((element >= 0) & (element < 8)).all()):
         raise ValueError("element must lie in 0 to 7")

@@ -1,0 +1,67 @@
+"""Checks of values, and when they are made: a look makes the host wait for the device."""
+
+import torch
+from torch import Tensor
+
+from photoz_losses import _check
+
+
+class Look:
+    """Decides whether the values of an argument are looked at; see `validate` in `RedshiftBins`."""
+
+    def __init__(self, validate: bool | None) -> None:
+        self.validate = validate
+        self._seen: set[str] = set()
+
+    def at(self, name: str, values: Tensor) -> bool:
+        """Whether to look: on the CPU always, elsewhere at the first argument of each name."""
+        if self.validate is False or not _check.can_read(values):
+            return False
+        if self.validate or _check.can_read_free(values):
+            return True
+        first = name not in self._seen
+        self._seen.add(name)
+        return first
+
+
+def read_logits(logits: Tensor, name: str = "logits") -> Tensor:
+    """`logits` in at least float32, refused if they are probabilities; for terms without bins."""
+    logits = _check.at_least_single(name, logits)
+    if _check.can_read_free(logits):
+        refuse_probabilities(name, logits)
+    return logits
+
+
+def refuse_probabilities(name: str, logits: Tensor) -> None:
+    """ValueError if every row of `logits` is non-negative and sums to one: a softmax too many."""
+    rows = logits.detach()
+    if rows.numel() and bool((rows >= 0).all() & ((rows.sum(-1) - 1).abs() < 1e-4).all()):
+        raise ValueError(
+            f"{name} look like probabilities (no value is negative, every row sums to 1): give the "
+            f"network's raw output, without softmax; for probabilities use photoz_losses.metrics, "
+            f"or pass probs.log()"
+        )
+
+
+def refuse_other_than_masses(name: str, probs: Tensor, tolerance: float) -> None:
+    """ValueError unless every row of `probs` is non-negative and sums to one."""
+    rows = probs.detach()
+    total = rows.sum(-1)
+    if not bool((rows >= 0).all() & ((total - 1).abs() < tolerance).all()):
+        worst = total.flatten()[(total - 1).abs().flatten().nan_to_num(torch.inf).argmax()]
+        raise ValueError(
+            f"{name} must be masses per bin: not negative, not NaN, each row summing to 1; got "
+            f"least value {rows.min().item():.3g} and a row that sums to {worst.item():.4g}. For "
+            f"logits apply torch.softmax(logits, -1); for densities multiply by bins.widths"
+        )
+
+
+def refuse_outside(name: str, z: Tensor, inside: Tensor, edges: Tensor) -> None:
+    """ValueError that counts and shows the redshifts that are not `inside`, if there are any."""
+    if not bool(inside.all()):
+        at = int((~inside).flatten().nonzero()[0])
+        raise ValueError(
+            f"{name} must lie in [{edges[0].item():g}, {edges[-1].item():g}], the range of the "
+            f"bins: {int((~inside).sum())} of {z.numel()} do not, the first is "
+            f"{z.flatten()[at].item():g} at index {at}. Drop those galaxies or widen the bins"
+        )

@@ -1,0 +1,102 @@
+"""Metrics over two processes with unequal shares: exactly what one process gets from everything.
+
+The processes run this file as a script, so that it does not matter how pytest imported it.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from photoz_losses import RedshiftBins
+from photoz_losses.metrics import CRPS, MAD, PIT, Bias, CDELoss, OutlierRate
+
+GALAXIES, RANKS = 11, 2
+SHARES = {
+    "unequal": [slice(0, 7), slice(7, 11)],
+    "one empty batch": [slice(0, 11), slice(11, 11)],
+    "one without a batch": [slice(0, 11), None],  # last: it may not leave the ranks in step
+}
+PATIENCE = 60  # seconds
+
+
+def galaxies():
+    """Bins, masses on them and true redshifts."""
+    bins = RedshiftBins([0.0, 0.01, 0.05, 0.2, 0.22, 0.5, 1.5])
+    generator = torch.Generator().manual_seed(0)
+    probs = torch.randn(GALAXIES, len(bins), generator=generator, dtype=torch.float64).softmax(-1)
+    return bins, probs, 1.5 * torch.rand(GALAXIES, generator=generator, dtype=torch.float64)
+
+
+def measured(share, batch=3):
+    """Every metric on a share of the galaxies, batch by batch, and over all ranks if there are."""
+    bins, probs, z_spec = galaxies()
+    metrics = {
+        "mad": MAD(),
+        "centred mad": MAD(centered=True),
+        "bias": Bias(),
+        "outlier rate": OutlierRate(),
+        "pit": PIT(bins),
+        "cde": CDELoss(bins),
+        "crps": CRPS(bins),
+    }
+    if share is not None:
+        probs, z_spec = probs[share], z_spec[share]
+        for start in range(0, max(len(z_spec), 1), batch):
+            rows = slice(start, start + batch)
+            for name, metric in metrics.items():
+                density = name in ("pit", "cde", "crps")
+                metric.update(probs[rows] if density else bins.mean(probs[rows]), z_spec[rows])
+    return {name: metric.compute() for name, metric in metrics.items()}
+
+
+def one_process(rank, folder):
+    """Measure this rank's shares together with the other rank's, and save what it sees."""
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS
+    )
+    for name, shares in SHARES.items():
+        torch.save(measured(shares[rank]), Path(folder, f"{name} {rank}.pt"))
+        dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def measurements(tmp_path_factory):
+    """Folder of what the ranks saw, and what they complained about."""
+    folder = tmp_path_factory.mktemp("ranks")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), str(folder)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(RANKS)
+    ]
+    try:
+        complaints = [process.communicate(timeout=PATIENCE)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return folder, "\n".join(complaints)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not dist.is_gloo_available(), reason="torch was built without gloo")
+@pytest.mark.parametrize("shares", SHARES)
+def test_two_processes_get_what_one_gets(shares, measurements):
+    folder, complaints = measurements
+    expected = measured(slice(None))
+    for rank in range(RANKS):
+        file = folder / f"{shares} {rank}.pt"
+        assert file.exists(), complaints
+        torch.testing.assert_close(torch.load(file), expected, rtol=1e-14, atol=1e-15)
+
+
+if __name__ == "__main__":
+    one_process(int(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,611 @@
+"""Bad input: each is refused with an error that names the argument and says what to do.
+
+One table, for every public function and Module. A case is a call, the exception, and what its
+message must say: pieces that occur in this order.
+"""
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from photoz_losses import (
+    CDELoss,
+    CRPSLoss,
+    FluxLoss,
+    InvarianceLoss,
+    L2Penalty,
+    RedshiftBins,
+    RedshiftCrossEntropy,
+    SpectrophotometricFluxLoss,
+    TotalLoss,
+    cde_loss,
+    cross_entropy,
+    crps_loss,
+    flux_loss,
+    flux_residual,
+    invariance_loss,
+    l2_penalty,
+    metrics,
+)
+from photoz_losses.photometry import FilterSet, Spectra, SyntheticPhotometry, read_sdss_spectra
+from photoz_losses.transforms import (
+    RandomDihedral,
+    ResampleBackground,
+    dihedral,
+    resample_background,
+)
+
+NAN, INF = float("nan"), float("inf")
+BINS = RedshiftBins.uniform(0.0, 0.4, 4)
+LOGITS = torch.tensor([[0.5, -1.0, 2.0, 0.0], [0.0, 1.0, -3.0, 1.0]])
+PROBS = LOGITS.softmax(-1)
+Z = torch.tensor([0.05, 0.31])
+BOX = FilterSet(["box"], [[5000.0, 6000.0]], [[1.0, 1.0]])
+GRID = torch.linspace(4000.0, 8000.0, 41, dtype=torch.float64)
+PHOTOMETRY = SyntheticPhotometry(BOX, GRID)
+FLUX = torch.ones(2, 41)
+VALID = torch.ones(2, 41, dtype=torch.bool)
+RESIDUAL = torch.zeros(2, 4, 3)
+WEIGHT = torch.ones(2, 3)
+IMAGES = torch.ones(2, 5, 8, 8)
+CASES = []
+
+
+def case(name, call, error, *says):
+    """One line of the table."""
+    CASES.append(pytest.param(call, error, says, id=name))
+
+
+def changed(tensor, at, value):
+    """`tensor` with one entry replaced."""
+    tensor = tensor.clone()
+    tensor[at] = value
+    return tensor
+
+
+# Redshift bins ---------------------------------------------------------------------------------
+
+for name, edges, says in (
+    ("decreasing", [0.4, 0.2, 0.0], ("increase strictly", "0.4 followed by 0.2", "sort")),
+    ("repeated", [0.0, 0.2, 0.2, 0.4], ("increase strictly", "index 1", "drop repeated")),
+    ("NaN", [0.0, NAN, 0.4], ("finite", "drop")),
+    ("infinite", [0.0, 0.2, INF], ("finite", "drop")),
+    ("too few", [0.0, 0.4], ("at least 3", "(2,)")),
+    ("empty", [], ("at least 3",)),
+    ("2-D", [[0.0, 0.2, 0.4]], ("vector", "(1, 3)")),
+):
+    case(f"bins: edges {name}", lambda e=edges: RedshiftBins(e), ValueError, "edges", *says)
+
+case("bins.uniform: reversed", lambda: RedshiftBins.uniform(0.4, 0.0, 4), ValueError, "z_min")
+case("bins.uniform: one bin", lambda: RedshiftBins.uniform(0.0, 0.4, 1), ValueError, "at least")
+case("bins.log1p: z_min", lambda: RedshiftBins.log1p(-1.0, 1.0, 4), ValueError, "z_min", "-1")
+case(
+    "bins.from_quantiles: NaN",
+    lambda: RedshiftBins.from_quantiles([0.1, NAN, 0.2], 2),
+    ValueError, "z_spec", "finite", "drop",
+)  # fmt: skip
+case(
+    "bins.from_quantiles: equal values",
+    lambda: RedshiftBins.from_quantiles([0.1] * 9 + [0.2], 4),
+    ValueError, "z_spec", "equal", "fewer bins",
+)  # fmt: skip
+case(
+    "bins.from_quantiles: no galaxies",
+    lambda: RedshiftBins.from_quantiles([], 4),
+    ValueError, "z_spec", "at least two",
+)  # fmt: skip
+case("bins.index: above", lambda: BINS.index(0.41), ValueError, "z must lie in [0, 0.4]", "0.41")
+case("bins.index: NaN", lambda: BINS.index(NAN, "clip"), ValueError, "z must lie in", "nan")
+case(
+    "bins.index: option",
+    lambda: BINS.index(0.1, "nearest"),
+    ValueError, "out_of_range", "'raise', 'clip'", "nearest",
+)  # fmt: skip
+case(
+    "bins.index: integers",
+    lambda: BINS.index(torch.tensor([0, 1])),
+    TypeError, "z", "floating-point", "int64", "float()",
+)  # fmt: skip
+case("bins.index: half", lambda: BINS.index(Z.half()), TypeError, "z must be float32", "float16")
+case("bins.cdf: half", lambda: BINS.cdf(PROBS, Z.half()), TypeError, "z", "float32", "float16")
+case("bins.pdf: half", lambda: BINS.pdf(PROBS, Z.half()), TypeError, "z", "float32", "float16")
+case("bins.quantile: per cent", lambda: BINS.quantile(PROBS, 50.0), ValueError, "q", "fractions")
+case("bins.quantile: negative", lambda: BINS.quantile(PROBS, -0.1), ValueError, "q", "[0, 1]")
+case(
+    "bins.pdf: grid without a dimension of its own",
+    lambda: BINS.pdf(PROBS, torch.linspace(0, 0.4, 7)),
+    ValueError, "z", "(7,)", "broadcast", "unsqueeze(-2)",
+)  # fmt: skip
+
+READERS = {
+    "density": lambda p: BINS.density(p),
+    "mean": lambda p: BINS.mean(p),
+    "median": lambda p: BINS.median(p),
+    "mode": lambda p: BINS.mode(p),
+    "pdf": lambda p: BINS.pdf(p, 0.1),
+    "cdf": lambda p: BINS.cdf(p, 0.1),
+    "quantile": lambda p: BINS.quantile(p, 0.5),
+    "metrics.pit": lambda p: metrics.pit(p, Z, BINS),
+    "metrics.cde_loss": lambda p: metrics.cde_loss(p, Z, BINS),
+    "metrics.crps": lambda p: metrics.crps(p, Z, BINS),
+    "metrics.PIT": lambda p: metrics.PIT(BINS).update(p, Z),
+    "metrics.CDELoss": lambda p: metrics.CDELoss(BINS).update(p, Z),
+    "metrics.CRPS": lambda p: metrics.CRPS(BINS).update(p, Z),
+}
+for name, read in READERS.items():
+    case(
+        f"{name}: logits for probs",
+        lambda read=read: read(LOGITS),
+        ValueError, "probs", "masses per bin", "softmax",
+    )  # fmt: skip
+    case(
+        f"{name}: densities for probs",
+        lambda read=read: read(PROBS / 0.1),
+        ValueError, "probs", "masses per bin", "bins.widths",
+    )  # fmt: skip
+    case(f"{name}: NaN", lambda read=read: read(PROBS * NAN), ValueError, "probs", "not NaN")
+    case(f"{name}: bins", lambda read=read: read(PROBS[:, 1:]), ValueError, "probs", "4)", "(2, 3)")
+    case(
+        f"{name}: integers",
+        lambda read=read: read(torch.eye(4)[:2].long()),
+        TypeError, "probs", "floating-point", "int64", "probs.float()",
+    )  # fmt: skip
+
+# What every loss and score asks of logits and redshifts ------------------------------------------
+
+OF_REDSHIFTS = {
+    "cross_entropy": lambda z: cross_entropy(LOGITS, z, BINS),
+    "RedshiftCrossEntropy": lambda z: RedshiftCrossEntropy(BINS)(LOGITS, z),
+    "cde_loss": lambda z: cde_loss(LOGITS, z, BINS),
+    "CDELoss": lambda z: CDELoss(BINS)(LOGITS, z),
+    "crps_loss": lambda z: crps_loss(LOGITS, z, BINS),
+    "CRPSLoss": lambda z: CRPSLoss(BINS)(LOGITS, z),
+    "flux_residual": lambda z: flux_residual(PHOTOMETRY, FLUX, z, BINS),
+    "SpectrophotometricFluxLoss": lambda z: SpectrophotometricFluxLoss(BINS, PHOTOMETRY)(
+        LOGITS, FLUX, z
+    ),
+    "metrics.pit": lambda z: metrics.pit(PROBS, z, BINS),
+    "metrics.cde_loss": lambda z: metrics.cde_loss(PROBS, z, BINS),
+    "metrics.crps": lambda z: metrics.crps(PROBS, z, BINS),
+    "metrics.PIT": lambda z: metrics.PIT(BINS).update(PROBS, z),
+    "metrics.CDELoss": lambda z: metrics.CDELoss(BINS).update(PROBS, z),
+    "metrics.CRPS": lambda z: metrics.CRPS(BINS).update(PROBS, z),
+}
+BAD_REDSHIFTS = {
+    "NaN": (changed(Z, 1, NAN), ValueError, "must lie in [0, 0.4]", "1 of 2", "nan at index 1"),
+    "above": (changed(Z, 0, 0.5), ValueError, "[0, 0.4]", "0.5 at index 0", "widen the bins"),
+    "below": (changed(Z, 0, -0.1), ValueError, "[0, 0.4]", "-0.1 at index 0", "Drop"),
+    "integer": (torch.tensor([0, 0]), TypeError, "floating-point", "int64", "z_spec.float()"),
+    "bfloat16": (Z.bfloat16(), TypeError, "float32 or float64", "bfloat16"),
+    "float16": (Z.half(), TypeError, "float32 or float64", "float16"),
+    "shape (N, 1)": (Z.unsqueeze(-1), ValueError, "(2,)", "(2, 1)", "squeeze(-1)"),
+    "too few": (Z[:1], ValueError, "(2,)", "(1,)"),
+    "NumPy": (Z.numpy(), TypeError, "torch.Tensor", "ndarray", "torch.as_tensor"),
+}
+for name, call in OF_REDSHIFTS.items():
+    for fault, (z, error, *says) in BAD_REDSHIFTS.items():
+        case(f"{name}: z_spec {fault}", lambda c=call, z=z: c(z), error, "z_spec", *says)
+
+OF_LOGITS = {
+    "cross_entropy": lambda x: cross_entropy(x, Z, BINS),
+    "RedshiftCrossEntropy": lambda x: RedshiftCrossEntropy(BINS)(x, Z),
+    "cde_loss": lambda x: cde_loss(x, Z, BINS),
+    "CDELoss": lambda x: CDELoss(BINS)(x, Z),
+    "crps_loss": lambda x: crps_loss(x, Z, BINS),
+    "CRPSLoss": lambda x: CRPSLoss(BINS)(x, Z),
+    "FluxLoss": lambda x: FluxLoss(BINS)(x, RESIDUAL),
+    "SpectrophotometricFluxLoss": lambda x: SpectrophotometricFluxLoss(BINS, PHOTOMETRY)(
+        x, FLUX, Z
+    ),
+    "invariance_loss": lambda x: invariance_loss(x, x, bins=BINS),
+    "InvarianceLoss": lambda x: InvarianceLoss(bins=BINS)(x, x),
+}
+BAD_LOGITS = {
+    "probabilities": (PROBS, ValueError, "look like probabilities", "without softmax"),
+    "of too few bins": (LOGITS[:, 1:], ValueError, "4)", "(2, 3)"),
+    "integer": (LOGITS.long(), TypeError, "floating-point", "int64", ".float()"),
+    "a list": (LOGITS.tolist(), TypeError, "torch.Tensor", "list", "torch.as_tensor"),
+}
+for name, call in OF_LOGITS.items():
+    for fault, (logits, error, *says) in BAD_LOGITS.items():
+        case(f"{name}: logits {fault}", lambda c=call, x=logits: c(x), error, "logits", *says)
+
+WITH_REDUCTION = {
+    "cross_entropy": lambda r: cross_entropy(LOGITS, Z, BINS, reduction=r),
+    "RedshiftCrossEntropy": lambda r: RedshiftCrossEntropy(BINS, reduction=r)(LOGITS, Z),
+    "cde_loss": lambda r: cde_loss(LOGITS, Z, BINS, reduction=r),
+    "CDELoss": lambda r: CDELoss(BINS, reduction=r)(LOGITS, Z),
+    "crps_loss": lambda r: crps_loss(LOGITS, Z, BINS, reduction=r),
+    "CRPSLoss": lambda r: CRPSLoss(BINS, reduction=r)(LOGITS, Z),
+    "flux_loss": lambda r: flux_loss(LOGITS, RESIDUAL, reduction=r),
+    "FluxLoss": lambda r: FluxLoss(BINS, reduction=r)(LOGITS, RESIDUAL),
+    "SpectrophotometricFluxLoss": lambda r: SpectrophotometricFluxLoss(
+        BINS, PHOTOMETRY, reduction=r
+    )(LOGITS, FLUX, Z),
+    "invariance_loss": lambda r: invariance_loss(LOGITS, LOGITS, reduction=r),
+    "InvarianceLoss": lambda r: InvarianceLoss(reduction=r)(LOGITS, LOGITS),
+    "metrics.cde_loss": lambda r: metrics.cde_loss(PROBS, Z, BINS, reduction=r),
+    "metrics.crps": lambda r: metrics.crps(PROBS, Z, BINS, reduction=r),
+}
+for name, call in WITH_REDUCTION.items():
+    case(
+        f"{name}: reduction",
+        lambda c=call: c("average"),
+        ValueError, "reduction", "'mean', 'sum', 'none'", "'average'",
+    )  # fmt: skip
+
+# Single losses -----------------------------------------------------------------------------------
+
+for value in (-0.1, 1.0, NAN):
+    case(
+        f"cross_entropy: label_smoothing {value}",
+        lambda v=value: cross_entropy(LOGITS, Z, BINS, label_smoothing=v),
+        ValueError, "label_smoothing", "[0, 1)",
+    )  # fmt: skip
+case(
+    "RedshiftCrossEntropy: label_smoothing",
+    lambda: RedshiftCrossEntropy(BINS, label_smoothing=2.0),
+    ValueError, "label_smoothing", "[0, 1)", "2.0",
+)  # fmt: skip
+
+
+def used_up():
+    parameters = nn.Linear(2, 2).parameters()
+    l2_penalty(parameters)
+    return parameters
+
+
+case(
+    "l2_penalty: generator used up", lambda: l2_penalty(used_up()), ValueError, "parameters", "anew"
+)
+case("L2Penalty: no parameters", lambda: L2Penalty()([]), ValueError, "parameters", "empty")
+case("l2_penalty: integers", lambda: l2_penalty([torch.ones(2).int()]), TypeError, "parameters")
+
+case(
+    "flux_loss: residual of other bins",
+    lambda: flux_loss(LOGITS, RESIDUAL[:, 1:]),
+    ValueError, "residual", "(2, 4, 3)", "(2, 3, 3)",
+)  # fmt: skip
+case(
+    "flux_loss: residual without bands",
+    lambda: flux_loss(LOGITS, RESIDUAL[..., 0]),
+    ValueError, "residual", "(2, 4",
+)  # fmt: skip
+case(
+    "flux_loss: residual integer",
+    lambda: flux_loss(LOGITS, RESIDUAL.long()),
+    TypeError, "residual", "int64",
+)  # fmt: skip
+for name, call in (
+    ("flux_loss", lambda w: flux_loss(LOGITS, RESIDUAL, w)),
+    ("FluxLoss", lambda w: FluxLoss(BINS)(LOGITS, RESIDUAL, w)),
+):
+    for fault, weight, error, *says in (
+        ("negative", changed(WEIGHT, (0, 1), -1.0), ValueError, "negative or NaN", "0 switches"),
+        ("NaN", changed(WEIGHT, (0, 1), NAN), ValueError, "negative or NaN", "0 switches"),
+        ("of other bands", WEIGHT[:, 1:], ValueError, "(2, 3)", "(2, 2)"),
+        ("bool", WEIGHT.bool(), TypeError, "floating-point", "bool", "band_weight.float()"),
+    ):
+        case(
+            f"{name}: band_weight {fault}",
+            lambda c=call, w=weight: c(w), error, "band_weight", *says,
+        )  # fmt: skip
+
+INVARIANCE = {
+    "invariance_loss": lambda **options: invariance_loss(LOGITS, LOGITS, **options),
+    "InvarianceLoss": lambda **options: InvarianceLoss(**options),
+}
+for name, call in INVARIANCE.items():
+    for options, *says in (
+        ({"distance": "l1"}, "distance", "'l2', 'symmetric_kl', 'cramer'", "'l1'"),
+        ({"space": "density"}, "space", "'probs', 'logits'", "'density'"),
+        ({"distance": "cramer"}, "cramer", "bins="),
+        ({"distance": "symmetric_kl", "space": "logits"}, "symmetric_kl", "space='probs'"),
+    ):
+        case(
+            f"{name}: {' '.join(options.values())}",
+            lambda c=call, o=options: c(**o), ValueError, *says,
+        )  # fmt: skip
+case(
+    "invariance_loss: other batch",
+    lambda: invariance_loss(LOGITS, LOGITS[:1]),
+    ValueError, "logits_transformed", "(2, 4)", "(1, 4)",
+)  # fmt: skip
+case(
+    "invariance_loss: second view as probabilities",
+    lambda: invariance_loss(LOGITS, PROBS, bins=BINS),
+    ValueError, "logits_transformed", "look like probabilities",
+)  # fmt: skip
+
+# The sum of terms --------------------------------------------------------------------------------
+
+ENTROPY = RedshiftCrossEntropy(BINS)
+
+
+class _Variadic(nn.Module):
+    def forward(self, *inputs):
+        return inputs[0].sum()
+
+
+for value in (-0.1, NAN, INF):
+    case(
+        f"TotalLoss: weight {value}",
+        lambda v=value: TotalLoss({"ce": (v, ENTROPY)}),
+        ValueError, "'ce'", "weight", "finite and not negative",
+    )  # fmt: skip
+case("TotalLoss: no terms", lambda: TotalLoss({}), ValueError, "terms", "at least one")
+case("TotalLoss: function", lambda: TotalLoss({"ce": (1.0, cde_loss)}), TypeError, "'ce'", "Module")
+case(
+    "TotalLoss: no weight",
+    lambda: TotalLoss({"ce": ENTROPY}),
+    TypeError,
+    "'ce'",
+    "(weight, Module)",
+)
+case(
+    "TotalLoss: pair turned round",
+    lambda: TotalLoss({"ce": (ENTROPY, 1.0)}),
+    TypeError, "'ce'", "Module", "float",
+)  # fmt: skip
+case(
+    "TotalLoss: weight not a number",
+    lambda: TotalLoss({"ce": ("1", ENTROPY)}),
+    TypeError, "'ce'", "weight",
+)  # fmt: skip
+case(
+    "TotalLoss: term without keywords",
+    lambda: TotalLoss({"odd": (1.0, _Variadic())}),
+    TypeError, "'odd'", "by name",
+)  # fmt: skip
+case(
+    "TotalLoss: missing keyword",
+    lambda: TotalLoss({"ce": (1.0, ENTROPY)})(logits=LOGITS, redshift=Z),
+    TypeError, "'ce'", "'z_spec'", "logits, redshift",
+)  # fmt: skip
+case(
+    "TotalLoss: misspelt optional keyword",
+    lambda: TotalLoss({"flux": (1.0, FluxLoss(BINS))})(
+        logits=LOGITS, residual=RESIDUAL, band_weights=WEIGHT
+    ),
+    TypeError, "'band_weights'", "'band_weight'",
+)  # fmt: skip
+case(
+    "TotalLoss: term not reduced",
+    lambda: TotalLoss({"cde": (1.0, CDELoss(BINS, reduction="none"))})(logits=LOGITS, z_spec=Z),
+    ValueError, "'cde'", "(2,)", "reduction='mean'",
+)  # fmt: skip
+case(
+    "TotalLoss: generator used up",
+    lambda: TotalLoss({"l2": (1.0, L2Penalty())})(parameters=used_up()),
+    ValueError, "parameters", "anew",
+)  # fmt: skip
+case(
+    "TotalLoss: a term's own check",
+    lambda: TotalLoss({"ce": (1.0, ENTROPY)})(logits=PROBS, z_spec=Z),
+    ValueError, "logits", "without softmax",
+)  # fmt: skip
+
+# Photometry --------------------------------------------------------------------------------------
+
+for fault, wavelength, *says in (
+    ("decreasing", GRID.flip(0), "increase strictly", "sort"),
+    ("NaN", changed(GRID, 3, NAN), "finite"),
+    ("repeated", changed(GRID, 3, 4200.0), "increase strictly", "index 2"),
+    ("in nm", GRID / 10, "reaches no filter", "Angstrom, not in nm"),
+    ("logarithmic", GRID.log10(), "reaches no filter", "logarithm"),
+    ("negative", GRID - 5000, "positive", "Angstrom"),
+    ("one pixel", GRID[:1], "at least 2"),
+    ("2-D", GRID.unsqueeze(0), "vector", "(1, 41)"),
+):
+    case(
+        f"SyntheticPhotometry: wavelength {fault}",
+        lambda w=wavelength: SyntheticPhotometry(BOX, w), ValueError, "wavelength", *says,
+    )  # fmt: skip
+case(
+    "SyntheticPhotometry: denominator",
+    lambda: SyntheticPhotometry(BOX, GRID, denominator="all"),
+    ValueError, "denominator", "'covered', 'full'", "'all'",
+)  # fmt: skip
+NU = torch.ones(2, 1)
+for fault, arguments, error, *says in (
+    ("flux of other pixels", (FLUX[:, 1:], NU), ValueError, "flux", "41)", "(2, 40)"),
+    ("flux integer", (FLUX.long(), NU), TypeError, "flux", "int64", "flux.float()"),
+    ("flux NaN", (changed(FLUX, (0, 3), NAN), NU), ValueError, "flux", "valid=flux.isfinite()"),
+    ("nu zero", (FLUX, 0 * NU), ValueError, "nu", "positive"),
+    ("nu NaN", (FLUX, NAN * NU), ValueError, "nu", "finite"),
+    ("nu scalar", (FLUX, torch.tensor(1.0)), ValueError, "nu", "(..., C)", "reshape(1)"),
+    ("nu integer", (FLUX, NU.long()), TypeError, "nu", "int64"),
+    ("valid float", (FLUX, NU, VALID.float()), TypeError, "valid", "bool", "ivar > 0"),
+    ("valid of other pixels", (FLUX, NU, VALID[:, 1:]), ValueError, "valid", "(2, 41)", "(2, 40)"),
+):
+    case(f"SyntheticPhotometry: {fault}", lambda a=arguments: PHOTOMETRY(*a), error, *says)
+
+
+def residual_with(flux=FLUX, **options):
+    return flux_residual(PHOTOMETRY, flux, Z, BINS, **options)
+
+
+FLUX_OPTIONS = (
+    ({"quadrature": "simpson"}, "quadrature", "'midpoint', 'trapezoid'", "'simpson'"),
+    ({"dimming": "tired light"}, "dimming", "'none'", "'tired light'"),
+    ({"dimming": "distance"}, "cosmology", "Planck18"),
+    ({"cosmology": "Planck18"}, "cosmology", "go together"),
+    ({"min_coverage": -0.1}, "min_coverage", "[0, 1]", "-0.1"),
+    ({"min_coverage": 50.0}, "min_coverage", "[0, 1]", "50"),
+    ({"min_coverage": NAN}, "min_coverage", "[0, 1]", "nan"),
+)
+for options, *says in FLUX_OPTIONS:
+    name = " ".join(f"{key} {value}" for key, value in options.items())
+    case(f"flux_residual: {name}", lambda o=options: residual_with(**o), ValueError, *says)
+    case(
+        f"SpectrophotometricFluxLoss: {name}",
+        lambda o=options: SpectrophotometricFluxLoss(BINS, PHOTOMETRY, **o), ValueError, *says,
+    )  # fmt: skip
+for fault, options, error, *says in (
+    ("one spectrum without a batch", {"flux": FLUX[0]}, ValueError, "flux", "(N, L)", "unsqueeze"),
+    ("flux of other pixels", {"flux": FLUX[:, 1:]}, ValueError, "flux", "41)", "(2, 40)"),
+    ("flux NaN", {"flux": changed(FLUX, (1, 0), NAN)}, ValueError, "flux", "finite"),
+    ("flux integer", {"flux": FLUX.long()}, TypeError, "flux", "int64"),
+    ("valid of other pixels", {"valid": VALID[:, 1:]}, ValueError, "valid", "(2, 40)"),
+    ("valid of another batch", {"valid": VALID[:1]}, ValueError, "valid", "(1, 41)"),
+    ("valid float", {"valid": VALID.float()}, TypeError, "valid", "bool"),
+):
+    case(f"flux_residual: {fault}", lambda o=options: residual_with(**o), error, *says)
+
+CURVE = ([5000.0, 5500.0, 6000.0], [0.0, 1.0, 0.0])
+for fault, arguments, *says in (
+    ("no bands", ([], [], []), "names, wavelengths and responses", "at least one"),
+    ("one name as a string", ("r", [CURVE[0]], [CURVE[1]]), "names", "'r'"),
+    ("fewer curves than names", (["g", "r"], [CURVE[0]], [CURVE[1]]), "as many"),
+    ("a name twice", (["r", "r"], [CURVE[0]] * 2, [CURVE[1]] * 2), "names", "different"),
+    ("wavelengths decreasing", (["r"], [CURVE[0][::-1]], [CURVE[1]]), "wavelengths of r", "sort"),
+    ("wavelengths not positive", (["r"], [[-1.0, 1.0, 2.0]], [CURVE[1]]), "r must be positive"),
+    ("one response too few", (["r"], [CURVE[0]], [CURVE[1][1:]]), "responses of r", "(3,)", "(2,)"),
+    ("responses negative", (["r"], [CURVE[0]], [[0, -1, 0]]), "responses of r", "not negative"),
+    ("responses NaN", (["r"], [CURVE[0]], [[0, NAN, 0]]), "responses of r", "finite"),
+    ("responses zero", (["r"], [CURVE[0]], [[0, 0, 0]]), "responses of r", "positive somewhere"),
+):
+    case(f"FilterSet: {fault}", lambda a=arguments: FilterSet(*a), ValueError, *says)
+
+SPECTRA = {"wavelength": GRID, "flux": FLUX, "ivar": FLUX, "z": Z, "valid": VALID}
+for fault, options, error, *says in (
+    ("wavelength decreasing", {"wavelength": GRID.flip(0)}, ValueError, "wavelength", "sort"),
+    ("flux of one spectrum", {"flux": FLUX[0]}, ValueError, "flux", "(N, L)"),
+    ("flux of other pixels", {"flux": FLUX[:, 1:]}, ValueError, "flux", "(2, 40)"),
+    ("flux NaN", {"flux": NAN * FLUX}, ValueError, "flux", "finite", "invalid"),
+    ("ivar of other pixels", {"ivar": FLUX[:, 1:]}, ValueError, "ivar", "(2, 40)"),
+    ("ivar negative", {"ivar": -FLUX}, ValueError, "ivar", "negative", "0 marks"),
+    ("ivar NaN", {"ivar": NAN * FLUX}, ValueError, "ivar", "NaN"),
+    ("z of another batch", {"z": Z[:1]}, ValueError, "z must have", "(1,)"),
+    ("z of shape (N, 1)", {"z": Z.unsqueeze(-1)}, ValueError, "z must have", "squeeze(-1)"),
+    ("valid float", {"valid": FLUX}, TypeError, "valid", "bool"),
+    ("valid of other pixels", {"valid": VALID[:, 1:]}, ValueError, "valid", "(2, 40)"),
+):
+    case(f"Spectra: {fault}", lambda o=options: Spectra(**{**SPECTRA, **o}), error, *says)
+case("read_sdss_spectra: no paths", lambda: read_sdss_spectra([]), ValueError, "paths", "empty")
+case(
+    "read_sdss_spectra: missing file",
+    lambda: read_sdss_spectra(["nowhere/spec-1-2-3.fits"]),
+    FileNotFoundError, "nowhere/spec-1-2-3.fits",
+)  # fmt: skip
+case(
+    "read_sdss_spectra: not FITS",
+    lambda: read_sdss_spectra(__file__),
+    ValueError, "test_errors.py", "no SDSS spectrum", "loglam",
+)  # fmt: skip
+
+# Transforms --------------------------------------------------------------------------------------
+
+ELEMENT = torch.tensor([0, 5])
+TRANSFORMS = {
+    "dihedral": lambda x: dihedral(x, torch.zeros(len(x), dtype=torch.int64)),
+    "RandomDihedral": lambda x: RandomDihedral()(x),
+    "resample_background": resample_background,
+    "ResampleBackground": lambda x: ResampleBackground()(x),
+}
+for name, call in TRANSFORMS.items():
+    for fault, images, error, *says in (
+        ("3-D", IMAGES[0], ValueError, "(N, bands, H, W)", "(5, 8, 8)", "unsqueeze(0)"),
+        ("integer", IMAGES.int(), TypeError, "floating-point", "int32", "images.float()"),
+        ("NumPy", IMAGES.numpy(), TypeError, "torch.Tensor", "ndarray", "torch.as_tensor"),
+    ):
+        case(f"{name}: images {fault}", lambda c=call, x=images: c(x), error, "images", *says)
+for name in ("dihedral", "RandomDihedral"):
+    case(
+        f"{name}: images not square",
+        lambda c=TRANSFORMS[name]: c(IMAGES[..., 1:]),
+        ValueError, "images", "square", "(8, 7)", "cut",
+    )  # fmt: skip
+for fault, element, error, *says in (
+    ("8", torch.tensor([0, 8]), ValueError, "0 to 7"),
+    ("negative", torch.tensor([0, -1]), ValueError, "0 to 7"),
+    ("of another batch", torch.tensor([0, 1, 2]), ValueError, "(2,)", "(3,)"),
+    ("one number for all", torch.tensor(3), ValueError, "(2,)", "()"),
+    ("a fraction", torch.tensor([0.0, 0.5]), TypeError, "int"),
+):
+    case(
+        f"dihedral: element {fault}", lambda e=element: dihedral(IMAGES, e), error, "element", *says
+    )
+for options, *says in (
+    ({"sigma": 0.0}, "sigma", "positive", "0.0"),
+    ({"sigma": -1.0}, "sigma", "positive", "-1.0"),
+    ({"sigma": NAN}, "sigma", "positive", "nan"),
+    ({"iterations": 0}, "iterations", "at least 1", "0"),
+):
+    name = " ".join(f"{key} {value}" for key, value in options.items())
+    case(
+        f"resample_background: {name}",
+        lambda o=options: resample_background(IMAGES, **o), ValueError, *says,
+    )  # fmt: skip
+    case(
+        f"ResampleBackground: {name}",
+        lambda o=options: ResampleBackground(**o), ValueError, *says,
+    )  # fmt: skip
+
+# Point metrics -----------------------------------------------------------------------------------
+
+POINT = {
+    "mad": metrics.mad,
+    "bias": metrics.bias,
+    "outlier_rate": metrics.outlier_rate,
+    "MAD": lambda *pair: metrics.MAD().update(*pair),
+    "Bias": lambda *pair: metrics.Bias().update(*pair),
+    "OutlierRate": lambda *pair: metrics.OutlierRate().update(*pair),
+}
+for name, call in POINT.items():
+    for fault, pair, error, *says in (
+        ("z_spec NaN", (Z, changed(Z, 0, NAN)), ValueError, "z_spec", "NaN", "drop"),
+        ("z_spec -1", (Z, changed(Z, 0, -1.0)), ValueError, "z_spec", "above -1"),
+        (
+            "z_spec of another batch",
+            (Z, Z[:1]),
+            ValueError,
+            "z_phot must",
+            "(1,) of z_spec",
+            "(2,)",
+        ),
+        ("z_spec (N, 1)", (Z, Z.unsqueeze(-1)), ValueError, "z_spec", "z_spec.squeeze(-1)"),
+        ("z_phot (N, 1)", (Z.unsqueeze(-1), Z), ValueError, "(2, 1)", "z_phot.squeeze(-1)"),
+        ("z_spec integer", (Z, torch.tensor([0, 0])), TypeError, "z_spec", "int64"),
+        ("z_phot integer", (torch.tensor([0, 0]), Z), TypeError, "z_phot", "z_phot.float()"),
+        ("z_phot NumPy", (Z.numpy(), Z), TypeError, "z_phot", "torch.as_tensor"),
+        ("z_spec a list", (Z, Z.tolist()), TypeError, "z_spec", "torch.as_tensor"),
+    ):
+        case(f"{name}: {fault}", lambda c=call, p=pair: c(*p), error, *says)
+case(
+    "mad: z_spec infinite",
+    lambda: metrics.mad(Z, changed(Z, 0, INF)),
+    ValueError, "z_spec", "finite", "drop",
+)  # fmt: skip
+for value in (0.0, -0.05, NAN):
+    for name, call in (
+        ("outlier_rate", lambda v: metrics.outlier_rate(Z, Z, threshold=v)),
+        ("OutlierRate", lambda v: metrics.OutlierRate(threshold=v)),
+    ):
+        case(
+            f"{name}: threshold {value}",
+            lambda c=call, v=value: c(v), ValueError, "threshold", "positive",
+        )  # fmt: skip
+for name, call in (
+    ("bias", lambda: metrics.bias(Z, Z, statistic="mode")),
+    ("Bias", lambda: metrics.Bias(statistic="mode")),
+):
+    case(f"{name}: statistic", call, ValueError, "statistic", "'mean', 'median'", "'mode'")
+
+
+# The table is read --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("call", "error", "says"), CASES)
+def test_bad_input_is_refused_by_name(call, error, says):
+    with pytest.raises(error) as caught:
+        call()
+    assert type(caught.value) is error
+    assert re.search(".*".join(map(re.escape, says)), str(caught.value), re.DOTALL), caught.value
+
+
+def test_the_table_is_long_and_no_case_comes_twice():
+    names = [parameters.id for parameters in CASES]
+    assert len(set(names)) == len(names) >= 70
