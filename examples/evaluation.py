@@ -129,8 +129,9 @@ def save_gallery(
 
 
 def colour(image: Tensor, faint: float = 0.1, bands: Sequence[int] = (3, 2, 1)) -> Any:
-    """Picture [H, W, 3] of an ugriz cut-out: i r g with an asinh stretch, colours kept."""
-    red_green_blue = image[list(bands)].double().movedim(0, -1)
+    """Picture [H, W, 3] of an ugriz cut-out: i r g as SDSS weighs them, an asinh stretch."""
+    balance = torch.tensor([0.77, 1.0, 1.38], dtype=torch.float64)
+    red_green_blue = balance * image[list(bands)].double().movedim(0, -1)
     intensity = red_green_blue.mean(-1, keepdim=True).clamp(min=1e-6)
     stretched = red_green_blue * torch.asinh(intensity / faint) / intensity
     return (stretched / stretched.amax((0, 1)).max()).clamp(0, 1).numpy()

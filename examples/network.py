@@ -89,6 +89,6 @@ class PhotozResNet50(nn.Module):
         if ebv.shape != image.shape[:1]:
             raise ValueError(f"ebv must be [N] = [{len(image)}], got {list(ebv.shape)}")
         pixels = F.avg_pool2d(image, self.bin_factor, divisor_override=1)
-        features = F.relu(self.body(self.stretch(pixels)))
+        features = F.leaky_relu(self.body(self.stretch(pixels)))
         logits: Tensor = self.head(torch.cat([features, ebv[:, None]], dim=1))
         return logits

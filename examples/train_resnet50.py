@@ -11,7 +11,7 @@ has the paper's own sizes.
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -278,7 +278,7 @@ def main() -> None:
     )
 
 
-def arguments() -> argparse.Namespace:
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -302,9 +302,9 @@ def arguments() -> argparse.Namespace:
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--precision", choices=PRECISIONS, default="fp32")
     add("--output", type=Path, default=Path("outputs/train_resnet50"))
-    if parser.parse_known_args()[0].preset == "paper":
+    if parser.parse_known_args(given)[0].preset == "paper":
         parser.set_defaults(**PAPER)
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 if __name__ == "__main__":

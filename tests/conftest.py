@@ -28,6 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
+torch.set_num_threads(1)  # many small tensors: a second thread waits more than it works
+
 BESIDE_CHECKOUT = Path(__file__).parents[2] / "shared" / "data"
 
 

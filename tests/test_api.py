@@ -27,7 +27,7 @@ MAY_IMPORT = {  # room: the rooms below it
     "_values": {"_check"},
     "bins": {"_check", "_float64", "_values"},
     "photometry": {"bins", "_check", "_float64"},
-    "losses": {"bins", "_check", "photometry"},
+    "losses": {"bins", "_check", "_values", "photometry"},
     "transforms": {"_check"},
     "metrics": {"bins", "_check", "losses"},
     "plots": {"bins", "_check", "metrics"},

@@ -266,7 +266,7 @@ case("l2_penalty: integers", lambda: l2_penalty([torch.ones(2).int()]), TypeErro
 case(
     "flux_loss: residual of other bins",
     lambda: flux_loss(LOGITS, RESIDUAL[:, 1:]),
-    ValueError, "residual", "(2, 4, 3)", "(2, 3, 3)",
+    ValueError, "residual", "(2, 4, B)", "(2, 3, 3)",
 )  # fmt: skip
 case(
     "flux_loss: residual without bands",

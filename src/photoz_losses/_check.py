@@ -63,6 +63,28 @@ def same_shape(name: str, value: Tensor, expected: Sequence[int], of: str) -> No
         )
 
 
+def mask(name: str, value: Tensor, expected: Sequence[int], of: str) -> None:
+    """TypeError or ValueError unless `value` is a bool tensor of exactly the shape `expected`."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+    if value.dtype != torch.bool:
+        raise TypeError(f"{name} must be a bool tensor, got {value.dtype}: use ivar > 0")
+    same_shape(name, value, expected, of)
+
+
+def broadcast(
+    name: str, shape: Sequence[int], other: str, other_shape: Sequence[int]
+) -> torch.Size:
+    """Shape that both leading shapes broadcast to; ValueError if there is none."""
+    try:
+        return torch.Size(torch.broadcast_shapes(tuple(shape), tuple(other_shape)))
+    except RuntimeError:
+        raise ValueError(
+            f"{name} and {other} must agree in their leading dimensions, or broadcast: "
+            f"got {tuple(shape)} and {tuple(other_shape)}"
+        ) from None
+
+
 def one_of(name: str, value: str, allowed: Sequence[str]) -> str:
     """`value` itself where it is among `allowed`; ValueError otherwise."""
     if value not in allowed:

@@ -60,7 +60,15 @@ def flux_loss(
     """
     logits = _values.read_logits(logits)
     residual = _check.floating("residual", residual).to(logits.dtype)
-    _check.same_shape("residual", residual, (*logits.shape, *residual.shape[-1:]), "logits x bands")
+    if residual.shape[:-1] != logits.shape:
+        expected = ", ".join(map(str, logits.shape))
+        mend = (
+            ": for one band call residual.unsqueeze(-1)" if residual.shape == logits.shape else ""
+        )
+        raise ValueError(
+            f"residual must have the shape ({expected}, B) of logits and B bands, "
+            f"got {tuple(residual.shape)}{mend}"
+        )
     mismatch = (logits.softmax(-1).unsqueeze(-1) * residual).sum(-2).abs()
     if band_weight is None:
         return reduce(mismatch.mean(-1), reduction)
@@ -149,6 +157,12 @@ class SpectrophotometricFluxLoss(nn.Module):
         self, logits: Tensor, flux: Tensor, z_spec: Tensor, valid: Tensor | None = None
     ) -> Tensor:
         """Loss from `logits` (N, C), `flux` (N, L), `z_spec` (N,) and `valid` (N, L), bool."""
+        leading = _check.floating("logits", logits).shape[:-1]
+        if _check.floating("flux", flux).shape[:-1] != leading:
+            raise ValueError(
+                f"flux must have shape {(*leading, len(self.photometry.wavelength))}, one spectrum "
+                f"for each row of logits; got {tuple(flux.shape)}"
+            )
         residual, band_weight = flux_residual(
             self.photometry,
             flux,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,7 +83,9 @@ class FilterSet:
 def _response(name: str, values: Any, wavelength: Tensor) -> Tensor:
     if wavelength[0] <= 0:
         raise ValueError(f"wavelengths of {name} must be positive, in Angstrom")
-    response = torch.as_tensor(values, dtype=torch.float64).detach().cpu().clone()
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    response = torch.from_numpy(np.array(values, dtype=np.float64))
     _check.same_shape(f"responses of {name}", response, wavelength.shape, "its wavelengths")
     if not (response.isfinite().all() and (response >= 0).all() and (response > 0).any()):
         raise ValueError(

@@ -94,6 +94,8 @@ def flux_residual(
     check_options(quadrature, min_coverage, dimming, cosmology)
     if _check.floating("flux", flux).ndim < 2:
         raise ValueError(f"flux must have shape (N, L), got {tuple(flux.shape)}: unsqueeze(0)")
+    if valid is not None:
+        _check.mask("valid", valid, flux.shape, "flux")
     bins.locate(z_spec, flux.shape[:-1])
     nodes = bins.centers if quadrature == "midpoint" else bins.edges
     step = _galaxies_at_once(photometry, flux, z_spec, len(nodes) + 1)

@@ -47,15 +47,15 @@ class Spectra:
     valid: Tensor
 
     def __post_init__(self) -> None:
+        for name in ("wavelength", "flux", "ivar", "z"):
+            _check.floating(name, getattr(self, name))
         _check.increasing("wavelength", self.wavelength, at_least=2)
         if self.flux.ndim != 2:
             raise ValueError(f"flux must have shape (N, L), got {tuple(self.flux.shape)}")
         _check.same_shape("flux", self.flux, (len(self.flux), len(self.wavelength)), "the grid")
         _check.same_shape("ivar", self.ivar, self.flux.shape, "flux")
-        _check.same_shape("valid", self.valid, self.flux.shape, "flux")
+        _check.mask("valid", self.valid, self.flux.shape, "flux")
         _check.same_shape("z", self.z, self.flux.shape[:1], "the spectra")
-        if self.valid.dtype != torch.bool:
-            raise TypeError(f"valid must be a bool tensor, got {self.valid.dtype}")
         if not self.flux[self.valid].isfinite().all():
             raise ValueError("flux must be finite at valid pixels: mark the others invalid")
         if not (self.ivar >= 0).all():
@@ -65,7 +65,10 @@ class Spectra:
         return len(self.flux)
 
     def __getitem__(self, index: Any) -> Self:
-        """Some of the spectra, by slice, list, or index or bool tensor, on the same grid."""
+        """Some of the spectra, by slice, list, or index or bool tensor, on the same grid.
+
+        A single index gives Spectra of one.
+        """
         rows = torch.arange(len(self))[index].reshape(-1).to(self.flux.device)
         some = {name: getattr(self, name)[rows] for name in ("flux", "ivar", "z", "valid")}
         return type(self)(wavelength=self.wavelength, **some)
@@ -149,11 +152,15 @@ def _read_file(path: Path) -> _File:
         raise ValueError(
             f"{path} is no SDSS spectrum (HDU 1 with loglam, flux, ivar; HDU 2 with Z): {error}"
         ) from error
+    if not len(loglam):
+        raise ValueError(f"{path} has no pixels: leave it out")
     position = loglam / SDSS_STEP
-    first = round(float(position[0]))
-    if np.abs(position - first - np.arange(len(position))).max() > 0.05:
+    first = round(float(np.nan_to_num(position[0])))
+    if not np.abs(position - first - np.arange(len(position))).max() <= 0.05:  # NaN is refused too
         raise ValueError(
             f"{path} does not lie on SDSS's grid, whole steps of {SDSS_STEP} in log10 wavelength: "
             f"build Spectra(...) from it by hand"
         )
+    if not (ivar[np.isfinite(flux)] >= 0).all():
+        raise ValueError(f"{path} has a negative or NaN ivar: mend it, 0 marks an untrusted pixel")
     return _File(first, flux, ivar, z)

@@ -81,7 +81,8 @@ class SyntheticPhotometry(Float64Module):
         ):
             raise ValueError(
                 f"wavelength runs from {wavelength[0]:g} to {wavelength[-1]:g} and reaches no "
-                f"filter of {filters!r}: give it in Angstrom, not in nm or as a logarithm"
+                f"filter of {filters!r} at nu = 1, where the fluxes are compared: give it in "
+                f"Angstrom, not in nm or as a logarithm, and in the observer's frame"
             )
         self.filters = filters
         knots, lines, whole = _lines(filters)
@@ -127,7 +128,7 @@ class SyntheticPhotometry(Float64Module):
         """
         result = torch.promote_types(_check.floating("flux", flux).dtype, torch.float32)
         flux, nu, valid = self._read(flux, nu, valid)
-        lead = torch.broadcast_shapes(flux.shape[:-1], nu.shape[:-1])
+        lead = _check.broadcast("flux", flux.shape[:-1], "nu", nu.shape[:-1])
         nu = nu.expand(*lead, nu.shape[-1])
         edge = self._first_pixel(nu.detach().unsqueeze(-1))
         weight = self._trapezoid(valid)
@@ -181,9 +182,7 @@ class SyntheticPhotometry(Float64Module):
         if _check.can_read_free(nu) and not bool(((nu > 0) & nu.isfinite()).all()):
             raise ValueError("nu = (1 + z) / (1 + z_spec) must be positive and finite")
         if valid is not None:
-            if valid.dtype != torch.bool:
-                raise TypeError(f"valid must be a bool tensor, got {valid.dtype}: use ivar > 0")
-            _check.same_shape("valid", valid, flux.shape, "flux")
+            _check.mask("valid", valid, flux.shape, "flux")
             flux = torch.where(valid, flux, 0.0)
         if _check.can_read_free(flux) and not bool(flux.isfinite().all()):
             raise ValueError(

@@ -49,6 +49,7 @@ def plot_pit(pit: Tensor, *, n_bins: int = 20, ax: Axes | None = None) -> Axes:
     edges = np.linspace(0, 1, n_bins + 1)
     ax.hist(values, edges.tolist(), density=True, color="tab:blue", alpha=0.8, edgecolor="white")
     ax.axhline(1, color="black", linewidth=1.5)
-    ax.set(xlim=(0, 1), xlabel="PIT", ylabel="relative frequency")
-    ax.legend(loc="upper center", frameon=False)
+    ax.set(xlim=(0, 1), ylim=(0, 1.15 * ax.get_ylim()[1]))  # room for the legend
+    ax.set(xlabel="PIT", ylabel="relative frequency")
+    ax.legend(loc="upper right", frameon=False)
     return ax

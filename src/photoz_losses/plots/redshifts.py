@@ -13,8 +13,8 @@ def plot_redshifts(
 ) -> Axes:
     """Density of predicted against true redshifts, every outlier as a point.
 
-    Engel & Strube (2023), appendix D, figures 4 to 6, with a two-dimensional histogram in place of
-    their kernel density estimate.
+    Engel & Strube (2023), appendix D, figures 4 to 6, with hexagonal counts in place of their
+    kernel density estimate.
 
     Parameters
     ----------
@@ -48,12 +48,21 @@ def plot_redshifts(
         raise ValueError("z_phot and z_spec are empty: there is nothing to draw")
     ax = axes_or_new(ax, figsize=(5.2, 5))
     low, high = min(truth.min(), guess.min(), 0.0), 1.02 * max(truth.max(), guess.max())
-    ax.hist2d(truth, guess, bins=80, range=[[low, high]] * 2, cmap="Blues", norm="log", cmin=1)
+    outlier = np.abs(guess - truth) > threshold * (1 + truth)
+    if not outlier.all():
+        ax.hexbin(
+            truth[~outlier],
+            guess[~outlier],
+            gridsize=int(np.clip(2 * len(truth) ** 0.4, 20, 90)),  # finer with more galaxies
+            extent=(low, high, low, high),
+            mincnt=1,
+            cmap="viridis",
+            linewidths=0.1,
+        )
     line = np.array([low, high])
     ax.plot(line, line, color="black", linewidth=1)
     for sign in (-1, 1):
         ax.plot(line, line + sign * threshold * (1 + line), color="black", ls="--", linewidth=0.8)
-    outlier = np.abs(guess - truth) > threshold * (1 + truth)
     ax.plot(
         truth[outlier],
         guess[outlier],
@@ -64,5 +73,5 @@ def plot_redshifts(
     )
     ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     ax.set(xlabel="spectroscopic redshift", ylabel="photometric redshift")
-    ax.legend(loc="upper left", frameon=False)
+    ax.legend(loc="lower right", frameon=False)
     return ax

@@ -1,0 +1,62 @@
+"""The two examples, at their smallest size, as a user starts them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("galsim", reason="needs the extra 'examples'")
+pytest.importorskip("kcorrect", reason="needs the extra 'examples'")
+pytest.importorskip("torchvision", reason="needs the extra 'examples'")
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+GROUPS = ("baseline", "augmented", "constrained")
+
+
+def run(script: str, folder: Path, *options: str) -> dict:
+    command = [sys.executable, EXAMPLES / script, "--output", folder / "out", *options]
+    environment = {"MPLBACKEND": "agg", "PHOTOZ_LOSSES_CACHE": str(folder), "OMP_NUM_THREADS": "2"}
+    subprocess.run(command, check=True, env=environment, cwd=folder, capture_output=True)
+    return json.loads((folder / "out" / "results.json").read_text())
+
+
+def test_photometry_beats_the_constant_predictor_on_real_fluxes(tmp_path):
+    rows = run("photometry_mlp.py", tmp_path)["results"]
+    assert rows["photometry"]["mad"] <= 0.016
+    assert rows["photometry"]["crps"] < 0.5 * rows["constant"]["crps"]
+    assert 0.047 < rows["constant"]["mad"] < 0.050
+
+
+def test_all_groups_train_and_leave_a_table_and_pictures(tmp_path):
+    content = run("train_resnet50.py", tmp_path, "--galaxies", "48", "--epochs", "1")
+    assert set(content["results"]) == {"constant", *GROUPS}
+    assert content["settings"]["batch"] == 32
+    for group in GROUPS:
+        assert 0 < content["results"][group]["mad"] < 0.5
+        for picture in ("pit", "redshifts", "densities"):
+            assert (tmp_path / "out" / f"{group}_{picture}.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_groups_loss_is_table_2s_sum_and_its_gradient_reaches_every_weight(group, tmp_path):
+    from galaxies import load_galaxies
+    from train_resnet50 import GROUPS as TABLE_2
+    from train_resnet50 import Trainer, arguments, training_set
+
+    from photoz_losses import RedshiftBins
+
+    options = arguments(["--device", "cpu"])
+    bins = RedshiftBins.uniform(0.0, 0.4, 180)
+    few = training_set(load_galaxies(4, cache=tmp_path, workers=1, progress=False), bins)
+    trainer = Trainer(TABLE_2[group], options, bins)
+    torch.nn.init.normal_(trainer.model.head.weight, std=0.01)  # not at its start of zero
+    terms = trainer.step(next(few.batches(4, trainer.device)))
+    expected = {"ce", "l2"} | ({"flux", "invariance", "cde"} if group == "constrained" else set())
+    assert set(terms) == expected
+    assert trainer.loss.weights["l2"] == 1e-6
+    assert all(trainer.loss.weights[name] == 0.1 for name in expected - {"ce", "l2"})
+    assert all(parameter.grad is not None for parameter in trainer.model.parameters())
+    assert (few.band_weight == 1).all()  # kcorrect's spectra cover every band at every bin

@@ -1,0 +1,403 @@
+"""The flux term against the paper's formula, and its Modules against the functions."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from photometry.spectroscopy import off_the_knots
+from reference import flux_in_band, flux_penalty, softmax
+from strategies import logits as drawn_logits
+
+from photoz_losses import (
+    FluxLoss,
+    RedshiftBins,
+    SpectrophotometricFluxLoss,
+    flux_loss,
+    flux_residual,
+)
+from photoz_losses.photometry import FilterSet, SyntheticPhotometry
+
+BINS = RedshiftBins([0.1013, 0.1571, 0.2117, 0.3019, 0.3555])
+WAVELENGTH = np.linspace(4000.0, 8000.0, 41)
+FILTERS = FilterSet(
+    ["a", "b", "c"],
+    [[4500, 5300, 6000], [5600, 6400, 7100], [3900, 4300, 4800]],  # c runs out with the shift
+    [[0, 1, 0]] * 3,
+)
+
+
+@st.composite
+def tables(draw, bands: int = 3):
+    """Logits [N, C], residuals [N, C, B] and band weights [N, B], zeros among the latter."""
+    n_bins = draw(st.integers(2, 8))
+    logits = draw(drawn_logits(n_bins))
+    shape = (len(logits), n_bins, bands)
+    residual = draw(hnp.arrays(float, shape, elements=st.floats(-1.0, 10.0)))
+    weight = st.one_of(st.just(0.0), st.floats(0.01, 5.0))
+    weight = draw(hnp.arrays(float, (len(logits), bands), elements=weight))
+    return logits, torch.from_numpy(residual), torch.from_numpy(weight)
+
+
+def spectra_of(batch: int) -> torch.Tensor:
+    rng = np.random.default_rng(2)
+    return torch.from_numpy(rng.uniform(0.5, 2.0, (batch, len(WAVELENGTH))))
+
+
+def logits_of(batch: int, bins: int = 4) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(3).normal(0, 2, (batch, bins)))
+
+
+# Against the paper -------------------------------------------------------------------------------
+
+
+@given(tables())
+def test_loss_equals_a_loop_over_galaxies_bands_and_bins(case):
+    logits, residual, weight = case
+    got = flux_loss(logits, residual, weight, reduction="none")
+    for n in range(len(logits)):
+        probs = softmax(logits[n].tolist())
+        above, below = 0.0, 0.0
+        for b, w in enumerate(weight[n].tolist()):
+            above += w * abs(
+                sum(p * r for p, r in zip(probs, residual[n, :, b].tolist(), strict=True))
+            )
+            below += w
+        expected = above / below if below > 0 else 0.0
+        assert got[n].item() == pytest.approx(expected, rel=1e-12, abs=1e-13)
+
+
+@pytest.mark.parametrize("least", [0.0, 0.5])
+def test_loss_from_spectra_is_the_papers_relative_error_of_the_expected_flux(least):
+    z_spec = torch.tensor([0.12, 0.2, 0.25, 0.34], dtype=torch.float64)
+    flux, logits = spectra_of(4), logits_of(4)
+    photometry = SyntheticPhotometry(FILTERS, WAVELENGTH)
+    module = SpectrophotometricFluxLoss(BINS, photometry, min_coverage=least, reduction="none")
+    got = module(logits, flux, z_spec)
+    for n in range(4):
+        probs, penalties = softmax(logits[n].tolist()), []
+        for x, y in zip(FILTERS.wavelengths, FILTERS.responses, strict=True):
+            curve = (WAVELENGTH, flux[n].numpy(), x.numpy(), y.numpy())
+            true, covered = flux_in_band(*curve, 1.0)
+            if covered < least:
+                continue
+            shifted = []
+            for z in BINS.centers.tolist():
+                bands, covered = flux_in_band(*curve, (1 + z) / (1 + z_spec[n].item()))
+                # a cell without residual counts as if the galaxy had its own flux there
+                shifted.append(bands if covered >= least else true)
+            penalties.append(flux_penalty(probs, shifted, true))
+        assert got[n].item() == pytest.approx(sum(penalties) / len(penalties), rel=1e-10)
+
+
+# Laws --------------------------------------------------------------------------------------------
+
+
+@given(tables())
+def test_expected_flux_lies_between_least_and_largest_over_the_bins(case):
+    logits, residual, _ = case
+    flux = 1 + residual  # Phi' in units of the true one, not negative
+    expected = flux_loss(logits, flux, reduction="none")  # |sum p Phi'|, averaged over bands
+    assert (expected >= flux.amin(-2).mean(-1) * (1 - 1e-12)).all()
+    assert (expected <= flux.amax(-2).mean(-1) * (1 + 1e-12)).all()
+
+
+@given(tables(), st.data())
+def test_a_spike_has_the_residual_of_its_bin(case, data):
+    logits, residual, weight = case
+    spike = data.draw(st.integers(0, logits.shape[-1] - 1))
+    logits = torch.full_like(logits, -2000.0)
+    logits[:, spike] = -1.0
+    got = flux_loss(logits, residual, weight, reduction="none")
+    at = residual[:, spike].abs()
+    expected = (weight * at).sum(-1) / weight.sum(-1).where(weight.sum(-1) > 0, 1)
+    torch.testing.assert_close(got, expected, rtol=1e-14, atol=1e-15)
+
+
+@given(tables())
+def test_a_single_band_is_the_absolute_mean_residual(case):
+    logits, residual, _ = case
+    for b in range(residual.shape[-1]):
+        got = flux_loss(logits, residual[..., [b]], reduction="none")
+        expected = (logits.softmax(-1) * residual[..., b]).sum(-1).abs()
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-13)
+
+
+@given(tables(), st.floats(0.01, 100.0))
+def test_band_weights_count_only_relative_to_one_another(case, scale):
+    logits, residual, weight = case
+    got = flux_loss(logits, residual, scale * weight, reduction="none")
+    expected = flux_loss(logits, residual, weight, reduction="none")
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-15)
+
+
+@given(tables())
+def test_no_weights_are_equal_weights(case):
+    logits, residual, weight = case
+    torch.testing.assert_close(
+        flux_loss(logits, residual),
+        flux_loss(logits, residual, torch.full_like(weight, 2.0)),
+        rtol=1e-12,
+        atol=1e-15,
+    )
+
+
+@given(tables())
+def test_a_band_of_weight_zero_does_not_count(case):
+    logits, residual, weight = case
+    weight[:, 0] = 0.0
+    other = residual.clone()
+    other[..., 0] = 7.0
+    assert torch.equal(flux_loss(logits, residual, weight), flux_loss(logits, other, weight))
+
+
+@given(tables())
+def test_reductions_reduce_the_same_values(case):
+    each = flux_loss(*case, reduction="none")
+    assert each.shape == (len(case[0]),)
+    torch.testing.assert_close(flux_loss(*case, reduction="mean"), each.mean())
+    torch.testing.assert_close(flux_loss(*case, reduction="sum"), each.sum())
+    assert torch.equal(flux_loss(*case), flux_loss(*case, reduction="mean"))
+
+
+@given(tables())
+def test_a_galaxy_does_not_depend_on_its_batch(case):
+    each = flux_loss(*case, reduction="none")
+    for n in range(len(each)):
+        single = flux_loss(*(part[n] for part in case), reduction="none")
+        torch.testing.assert_close(single, each[n], rtol=1e-13, atol=1e-15)
+
+
+# No usable band ----------------------------------------------------------------------------------
+
+
+def test_no_usable_band_is_exactly_zero_with_finite_gradients_and_is_counted():
+    logits, residual = logits_of(3).requires_grad_(), torch.ones(3, 4, 2).double().requires_grad_()
+    weight = torch.tensor([[0.0, 0.0], [0.0, 1.0], [0.0, 0.0]]).double()
+    module = FluxLoss(BINS, reduction="none")
+    value = module(logits, residual, weight)
+    assert value[[0, 2]].tolist() == [0, 0]
+    assert value[1].item() == pytest.approx(1.0)
+    assert module.unusable == 2
+    value.sum().backward()
+    assert logits.grad.isfinite().all()
+    assert (logits.grad[[0, 2]] == 0).all()
+    assert residual.grad.isfinite().all()
+
+
+def test_a_whole_batch_without_a_usable_band_is_zero_and_never_nan():
+    flux = torch.full((2, 41), torch.nan)
+    module = SpectrophotometricFluxLoss(BINS, SyntheticPhotometry(FILTERS, WAVELENGTH))
+    logits = logits_of(2).requires_grad_()
+    value = module(logits, flux, torch.tensor([0.2, 0.3]), flux.isfinite())
+    value.backward()
+    assert value.item() == 0.0
+    assert (logits.grad == 0).all()
+    assert module.unusable == 2
+
+
+def test_the_count_is_that_of_the_last_call():
+    module = FluxLoss(BINS)
+    logits, residual = logits_of(2), torch.ones(2, 4, 1)
+    module(logits, residual, torch.zeros(2, 1))
+    assert module.unusable == 2
+    module(logits, residual, torch.ones(2, 1))
+    assert module.unusable == 0
+
+
+def test_without_weights_every_band_is_usable_and_the_count_says_so():
+    module = FluxLoss(BINS)
+    logits, residual = logits_of(2), torch.ones(2, 4, 1)
+    module(logits, residual, torch.zeros(2, 1))
+    module(logits, residual)
+    assert module.unusable == 0
+
+
+# Modules -----------------------------------------------------------------------------------------
+
+
+@given(tables(), st.sampled_from(["mean", "sum", "none"]))
+def test_module_equals_function(case, reduction):
+    bins = RedshiftBins.uniform(0.0, 0.4, case[0].shape[-1])
+    module = FluxLoss(bins, reduction=reduction)
+    assert torch.equal(module(*case), flux_loss(*case, reduction=reduction))
+    assert torch.equal(module(*case[:2]), flux_loss(*case[:2], reduction=reduction))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"min_coverage": 0.0},
+        {"quadrature": "trapezoid"},
+        {"dimming": "bandwidth"},
+        {"dimming": "f_nu", "quadrature": "trapezoid", "min_coverage": 0.2},
+    ],
+    ids=str,
+)
+def test_loss_from_spectra_equals_the_loss_from_the_table(options, dtype, reduction):
+    flux, logits = spectra_of(5).to(dtype), logits_of(5).to(dtype)
+    z_spec, valid = torch.linspace(0.11, 0.35, 5), torch.ones(5, 41, dtype=torch.bool)
+    valid[1, :9] = False
+    photometry = SyntheticPhotometry(FILTERS, WAVELENGTH)
+    module = SpectrophotometricFluxLoss(BINS, photometry, reduction=reduction, **options)
+    table = flux_residual(photometry, flux, z_spec, BINS, valid=valid, **options)
+    value = module(logits, flux, z_spec, valid)
+    assert value.dtype == dtype
+    assert torch.equal(value, FluxLoss(BINS, reduction=reduction)(logits, *table))
+
+
+def test_distance_dimming_reaches_the_module():
+    from astropy.cosmology import Planck18
+
+    options = {"dimming": "distance", "cosmology": Planck18}
+    flux, logits, z_spec = spectra_of(2), logits_of(2), torch.tensor([0.2, 0.3])
+    photometry = SyntheticPhotometry(FILTERS, WAVELENGTH)
+    table = flux_residual(photometry, flux, z_spec, BINS, **options)
+    module = SpectrophotometricFluxLoss(BINS, photometry, **options)
+    assert torch.equal(module(logits, flux, z_spec), flux_loss(logits, *table))
+
+
+@pytest.mark.parametrize("cast", ["half", "bfloat16", "float"])
+def test_no_cast_of_the_module_changes_the_loss_and_nothing_is_saved(cast):
+    flux, logits, z_spec = spectra_of(2), logits_of(2), torch.tensor([0.2, 0.3])
+    module = SpectrophotometricFluxLoss(BINS, SyntheticPhotometry(FILTERS, WAVELENGTH))
+    before = module(logits, flux, z_spec)
+    assert torch.equal(getattr(module, cast)()(logits, flux, z_spec), before)
+    assert len(module.state_dict()) == 0
+
+
+# Precision ---------------------------------------------------------------------------------------
+
+
+@given(tables(), st.sampled_from([torch.float16, torch.bfloat16, torch.float32]))
+def test_tables_in_low_precision_are_read_in_that_of_the_logits(case, dtype):
+    logits, residual, weight = case
+    low, light = residual.to(dtype), weight.to(dtype)
+    got = flux_loss(logits, low, light)
+    assert got.dtype == torch.float64
+    assert torch.equal(got, flux_loss(logits, low.double(), light.double()))
+
+
+@given(tables(), st.sampled_from([torch.float16, torch.bfloat16]))
+def test_logits_in_half_precision_are_read_in_float32(case, dtype):
+    logits, residual, weight = case
+    low = logits.to(dtype)
+    got = flux_loss(low, residual.to(dtype), weight.to(dtype))
+    assert got.dtype == torch.float32
+    assert torch.equal(got, flux_loss(low.float(), residual.to(dtype), weight.to(dtype)))
+
+
+# Gradients ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gradcheck_of_the_loss_in_logits_and_residuals(weighted):
+    rng = np.random.default_rng(4)
+    residual = torch.from_numpy(rng.uniform(0.1, 1.0, (3, 4, 2)) * [1, -1])  # away from |0|
+    weight = torch.tensor([[1.0, 2.0], [0.0, 1.0], [0.0, 0.0]]).double() if weighted else None
+    assert torch.autograd.gradcheck(
+        lambda logits, residual: flux_loss(logits, residual, weight, reduction="none"),
+        (logits_of(3).requires_grad_(), residual.requires_grad_()),
+    )
+
+
+@pytest.mark.parametrize("least", [0.0, 0.5])
+def test_gradcheck_from_spectra_in_logits_flux_and_redshift(least):
+    z_spec = torch.tensor([0.1312, 0.2719], dtype=torch.float64)
+    nu = (1 + BINS.centers) / (1 + z_spec.unsqueeze(-1))
+    assert off_the_knots(WAVELENGTH, FILTERS, nu, 0.02)
+    photometry = SyntheticPhotometry(FILTERS, WAVELENGTH)
+    module = SpectrophotometricFluxLoss(
+        BINS, photometry, min_coverage=least, dimming="bandwidth", reduction="none"
+    )
+    inputs = (logits_of(2), spectra_of(2), z_spec)
+    assert torch.autograd.gradcheck(module, tuple(part.requires_grad_() for part in inputs))
+
+
+def test_gradients_flow_to_logits_spectra_and_redshifts():
+    parts = logits_of(2), spectra_of(2), torch.tensor([0.13, 0.27], dtype=torch.float64)
+    inputs = [part.requires_grad_() for part in parts]
+    module = SpectrophotometricFluxLoss(BINS, SyntheticPhotometry(FILTERS, WAVELENGTH))
+    module(*inputs).backward()
+    for part in inputs:
+        assert part.grad.isfinite().all()
+        assert (part.grad != 0).any()
+
+
+@given(tables(), st.floats(100.0, 1e4))
+def test_gradients_of_saturated_logits_are_finite(case, size):
+    logits, residual, weight = case
+    logits = (size * logits).requires_grad_()
+    residual.requires_grad_()
+    flux_loss(logits, residual, weight).backward()
+    assert logits.grad.isfinite().all()
+    assert residual.grad.isfinite().all()
+
+
+# Errors ------------------------------------------------------------------------------------------
+
+
+LOGITS, RESIDUAL, WEIGHT = torch.zeros(2, 4), torch.ones(2, 4, 3), torch.ones(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("logits", "residual", "weight", "error", "message"),
+    [
+        (LOGITS.long(), RESIDUAL, None, TypeError, r"logits must be a floating-point"),
+        (LOGITS, RESIDUAL.long(), None, TypeError, r"residual must be a floating-point"),
+        (LOGITS, RESIDUAL, WEIGHT.bool(), TypeError, r"band_weight must be a floating-point"),
+        (LOGITS[:, 1:], RESIDUAL, None, ValueError, r"residual must have the shape \(2, 3, B\)"),
+        (LOGITS, RESIDUAL[:1], None, ValueError, r"residual must have .* got \(1, 4, 3\)"),
+        (LOGITS, RESIDUAL[..., 0], None, ValueError, r"residual must have .* got \(2, 4\)"),
+        (LOGITS, RESIDUAL.mT, None, ValueError, r"residual must have .* got \(2, 3, 4\)"),
+        (LOGITS, RESIDUAL, WEIGHT[0], ValueError, r"band_weight must have the shape \(2, 3\)"),
+        (LOGITS, RESIDUAL, WEIGHT[:, :1], ValueError, r"band_weight must have .* got \(2, 1\)"),
+        (LOGITS, RESIDUAL, -WEIGHT, ValueError, "band_weight must not be negative.*0 switches"),
+        (LOGITS, RESIDUAL, WEIGHT * torch.nan, ValueError, "band_weight must not be .*NaN"),
+    ],
+)
+def test_bad_arguments_are_named(logits, residual, weight, error, message):
+    with pytest.raises(error, match=message):
+        flux_loss(logits, residual, weight)
+
+
+def test_logits_of_another_number_of_bins_are_named():
+    with pytest.raises(ValueError, match=r"logits must have shape \(\.\.\., 4\).*got \(2, 3\)"):
+        FluxLoss(BINS)(LOGITS[:, 1:], RESIDUAL[:, 1:])
+
+
+def test_probabilities_in_place_of_logits_are_named_with_the_mend():
+    with pytest.raises(ValueError, match=r"logits look like probabilities.*without softmax"):
+        FluxLoss(BINS)(LOGITS.softmax(-1), RESIDUAL)
+
+
+def test_an_unknown_reduction_is_named_with_the_known_ones():
+    with pytest.raises(ValueError, match="reduction must be one of 'mean', 'sum', 'none'"):
+        flux_loss(LOGITS, RESIDUAL, reduction="average")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"quadrature": "simpson"}, {"dimming": "distance"}, {"min_coverage": 2.0}],
+    ids=str,
+)
+def test_the_module_refuses_bad_options_when_it_is_made(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        SpectrophotometricFluxLoss(BINS, SyntheticPhotometry(FILTERS, WAVELENGTH), **options)
+
+
+def test_the_module_names_bad_spectra_and_redshifts():
+    module = SpectrophotometricFluxLoss(BINS, SyntheticPhotometry(FILTERS, WAVELENGTH))
+    flux, logits, z_spec = spectra_of(2), logits_of(2), torch.tensor([0.2, 0.3])
+    with pytest.raises(ValueError, match="z_spec must lie in"):
+        module(logits, flux, z_spec + 1)
+    with pytest.raises(ValueError, match="flux must have shape"):
+        module(logits, flux[:, 1:], z_spec)
+    with pytest.raises(
+        ValueError, match=r"flux must have shape \(1, \d+\), one spectrum for each row"
+    ):
+        module(logits[:1], flux, z_spec)

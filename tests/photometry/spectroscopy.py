@@ -1,0 +1,111 @@
+"""Grids, filters, spectra and shifts that hypothesis draws, and the slow double loop over them."""
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from reference import flux_in_band
+from torch import Tensor
+
+from photoz_losses.photometry import FilterSet
+
+SDSS_GRID = 10 ** (np.arange(35800, 39640) * 1e-4)  # 3802-9198 A, as a main-survey spectrum
+GRIDS = ("even in log", "even", "irregular", "steps that shrink")
+SIGNED = st.one_of(st.just(0.0), st.floats(0.1, 10.0), st.floats(-10.0, -0.1))
+
+
+@st.composite
+def wavelengths(draw, kind: str | None = None, least: int = 2, most: int = 30) -> np.ndarray:
+    """Increasing wavelengths from about 3,000 A to 6,000-9,500 A, spaced in one of four ways."""
+    kind = draw(st.sampled_from(GRIDS)) if kind is None else kind
+    pixels = draw(st.integers(least, most))
+    start, end = draw(st.floats(3000.0, 3500.0)), draw(st.floats(6000.0, 9500.0))
+    if kind == "even in log":
+        return start * (end / start) ** (np.arange(pixels) / (pixels - 1))
+    if kind == "even":
+        return np.linspace(start, end, pixels)
+    steps = draw(hnp.arrays(float, pixels - 1, elements=st.floats(0.01, 1.0)))
+    if kind == "steps that shrink":
+        steps = np.sort(steps)[::-1]
+    return start + np.concatenate([[0.0], steps.cumsum()]) * (end - start) / steps.sum()
+
+
+@st.composite
+def filter_sets(draw, closed: bool | None = None, most: int = 3) -> FilterSet:
+    """One to three bands of 2 to 7 knots, 200 A apart or more; `closed` ones end on zero."""
+    curves = []
+    for _ in range(draw(st.integers(1, most))):
+        shut = draw(st.booleans()) if closed is None else closed
+        inner = draw(st.integers(1 if shut else 0, 5))
+        steps = draw(hnp.arrays(float, inner + 1, elements=st.floats(200.0, 1500.0)))
+        level = st.one_of(st.just(0.0), st.floats(0.05, 1.0))
+        y = draw(hnp.arrays(float, inner + 2, elements=level))
+        y[draw(st.integers(1, inner) if shut else st.integers(0, inner + 1))] = 1.0
+        if shut:
+            y[[0, -1]] = 0.0
+        curves.append((draw(st.floats(3500.0, 5900.0)) + np.concatenate([[0], steps.cumsum()]), y))
+    names = [f"band {number}" for number in range(len(curves))]
+    return FilterSet(names, [x for x, _ in curves], [y for _, y in curves])
+
+
+def spectra(*shape: int, elements=SIGNED):
+    """Flux densities of the given shape, zeros and negative ones among them; float64."""
+    return hnp.arrays(float, shape, elements=elements).map(torch.from_numpy)
+
+
+def shifts(*shape: int, low: float = 0.5, high: float = 2.0):
+    """nu, by default such that filters move off one end of the grid or the other; float64."""
+    return hnp.arrays(float, shape, elements=st.floats(low, high)).map(torch.from_numpy)
+
+
+@st.composite
+def observed(draw, kind: str | None = None, closed: bool | None = None, most_pixels: int = 30):
+    """A grid, filters, one spectrum and some shifts: (wavelength, filters, flux, nu)."""
+    wavelength = draw(wavelengths(kind, most=most_pixels))
+    filters = draw(filter_sets(closed))
+    flux = draw(spectra(len(wavelength)))
+    return wavelength, filters, flux, draw(shifts(draw(st.integers(1, 4))))
+
+
+def off_the_knots(wavelength, filters: FilterSet, nu: Tensor, angstrom: float) -> bool:
+    """Whether no shifted pixel comes nearer than `angstrom` to a tabulated wavelength.
+
+    On a knot a slope is not defined, and on a jump rounding decides what a value is.
+    """
+    moved = nu.reshape(-1, 1) * torch.as_tensor(wavelength)
+    knots = torch.cat(filters.wavelengths)
+    return bool((moved.unsqueeze(-1) - knots).abs().min() > angstrom)
+
+
+def double_loop(wavelength, flux: Tensor, filters: FilterSet, nu: Tensor, denominator="covered"):
+    """Flux in bands and coverage of one spectrum, one shift and one band at a time; (C, B) each."""
+    curves = [
+        (x.numpy(), y.numpy()) for x, y in zip(filters.wavelengths, filters.responses, strict=True)
+    ]
+    pairs = [
+        [
+            flux_in_band(np.asarray(wavelength), flux.numpy(), x, y, shift, denominator)
+            for x, y in curves
+        ]
+        for shift in nu.tolist()
+    ]
+    table = torch.tensor(pairs, dtype=torch.float64).reshape(len(nu), len(filters), 2)
+    return table[..., 0], table[..., 1]
+
+
+def assert_meets_the_bounds(got, expected, largest: Tensor | None = None) -> None:
+    """Issue 2: 1e-10 of the largest value above coverage 1e-3, 1e-7 above 1e-6, 0 at 0.
+
+    `largest`: of a spectrum whose signs cancel, the largest value without its signs.
+    """
+    (bands, coverage), (bands_loop, coverage_loop) = got, expected
+    assert bands.shape == coverage.shape == bands_loop.shape
+    if bands.numel() == 0:
+        return
+    largest = bands_loop.abs().max() if largest is None else largest
+    error = (bands - bands_loop).abs()
+    assert (error[coverage_loop > 1e-3] <= 1e-10 * largest).all()
+    assert (error[coverage_loop > 1e-6] <= 1e-7 * largest).all()
+    assert (bands[coverage_loop == 0] == 0).all()
+    assert (coverage[coverage_loop == 0] == 0).all()
+    assert ((coverage - coverage_loop.clamp(max=1)).abs() <= 1e-10).all()
