@@ -446,3 +446,24 @@ def test_no_distance_at_redshift_zero(z_spec, quadrature, message):
             dimming="distance",
             cosmology=Planck18,
         )
+
+
+def test_what_no_check_could_look_at_becomes_nan_and_never_a_loss_of_zero(monkeypatch):
+    """As on a device, where a look at the values would make the host wait."""
+    monkeypatch.setattr("photoz_losses._check.can_read_free", lambda *_: False)
+    bins = RedshiftBins.uniform(0.0, 0.4, 5, validate=False)
+    box = FilterSet(["box"], [[5000.0, 6000.0]], [[1.0, 1.0]])
+    photometry = SyntheticPhotometry(box, torch.linspace(4000.0, 8000.0, 400))
+    flux = torch.ones(4, 400)
+    flux[1, 150] = torch.nan
+    z_spec = torch.tensor([0.1, 0.1, torch.nan, 0.9])
+    residual, _ = flux_residual(photometry, flux, z_spec, bins)
+    assert residual.isnan().all((1, 2)).tolist() == [False, True, True, True]
+    assert residual[0].isfinite().all()
+    log_grid = SyntheticPhotometry(
+        FilterSet(["peak"], [[5000.0, 5500.0, 6000.0]], [[0.0, 1.0, 0.0]]),
+        torch.logspace(3.6, 3.9, 400, dtype=torch.float64),
+    )
+    assert log_grid.log_step is not None
+    bands, _ = log_grid(torch.ones(400), torch.tensor([1.0, torch.nan]))
+    assert bands.isnan().squeeze(-1).tolist() == [False, True]

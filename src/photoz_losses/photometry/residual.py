@@ -96,7 +96,7 @@ def flux_residual(
         raise ValueError(f"flux must have shape (N, L), got {tuple(flux.shape)}: unsqueeze(0)")
     if valid is not None:
         _check.mask("valid", valid, flux.shape, "flux")
-    bins.locate(z_spec, flux.shape[:-1])
+    _, place = bins.locate(z_spec, flux.shape[:-1])  # NaN for a redshift that escaped the check
     nodes = bins.centers if quadrature == "midpoint" else bins.edges
     step = _galaxies_at_once(photometry, flux, z_spec, len(nodes) + 1)
     residuals, weights = [], []
@@ -111,7 +111,8 @@ def flux_residual(
         residuals.append(torch.where(carries, residual, 0.0))
         weights.append(weight)
     result = torch.promote_types(flux.dtype, torch.float32)
-    return torch.cat(residuals).to(result), torch.cat(weights).to(result)
+    residual = torch.cat(residuals) * (1 + 0 * place)[..., None, None]
+    return residual.to(result), torch.cat(weights).to(result)
 
 
 def _compare(
@@ -126,7 +127,7 @@ def _compare(
     shifts = torch.cat([torch.ones_like(nu[..., :1]), nu], -1)
     bands, coverage = photometry(flux.double(), shifts, valid)
     enough = coverage >= min_coverage
-    truth, usable = bands[..., :1, :], enough[..., :1, :] & (bands[..., :1, :] > 0)
+    truth, usable = bands[..., :1, :], enough[..., :1, :] & ~(bands[..., :1, :] <= 0)
     ratio = scale.unsqueeze(-1) * bands[..., 1:, :] / torch.where(usable, truth, 1.0)
     return ratio - 1, usable & enough[..., 1:, :], usable.squeeze(-2).double()
 

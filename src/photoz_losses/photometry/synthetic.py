@@ -137,7 +137,8 @@ class SyntheticPhotometry(Float64Module):
         coverage = covered / self.whole
         reached = coverage > ROUNDING
         below = self.whole if self.denominator == "full" else torch.where(reached, covered, 1.0)
-        bands = torch.where(reached, numerator / below, 0.0)
+        # 0, but NaN where nu is: on a device its values are not looked at
+        bands = torch.where(reached, numerator / below, 0 * nu.unsqueeze(-1))
         return bands.to(result), torch.where(reached, coverage.clamp(max=1), 0.0).to(result)
 
     def _first_pixel(self, nu: Tensor) -> Tensor:
@@ -147,7 +148,7 @@ class SyntheticPhotometry(Float64Module):
         # Arithmetic instead of a search. Where rounding moves a pixel that lies on a knot to the
         # other side, the two lines that meet there give it the same response.
         position = self.knot_position - nu.log() / self.log_step
-        return position.ceil().clamp(0, len(self.wavelength)).long()
+        return position.nan_to_num().ceil().clamp(0, len(self.wavelength)).long()
 
     def _sum(self, values: Tensor, nu: Tensor, edge: Tensor) -> Tensor:
         """Sum over pixels of ``values * R(nu * wavelength)``, shape (..., C, B)."""
