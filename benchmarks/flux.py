@@ -1,14 +1,16 @@
 """What does the flux of a spectrum at 180 redshifts in 5 bands cost, against the direct sum?
 
-    OMP_NUM_THREADS=1 python benchmarks/flux.py
+    python benchmarks/flux.py
 
 The direct sum is appendix A and B.1 of the paper as one would write it in PyTorch: the filter
 interpolated at every shifted pixel, for every bin and band, one galaxy at a time.
 Synthetic spectra on 3,801 pixels, each with a redshift of its own. The error is the largest
-difference from the direct sum over its largest value, where the coverage exceeds 1e-3.
+difference from the direct sum over its largest value, where the coverage exceeds 1e-3. All on one
+core, eager.
 """
 
 import argparse
+import math
 
 import numpy as np
 import torch
@@ -44,11 +46,50 @@ def direct(filters: FilterSet, wavelength: Tensor, flux: Tensor, nu: Tensor) -> 
     return torch.stack(bands, -1)
 
 
+class RestFrame(torch.nn.Module):
+    """The rival: every spectrum resampled once to one rest-frame grid, then two matrix products.
+
+    There a bin's filter is the same for all galaxies, nu * wavelength = (1 + z_c) * rest, so that
+    numerator and denominator are products with fixed weights. Float32; inexact by the resampling.
+    """
+
+    def __init__(self, filters: FilterSet, wavelength: Tensor, bins: RedshiftBins) -> None:
+        super().__init__()
+        self.observed = wavelength.log()
+        self.step = self.observed.diff().mean()
+        low, high = self.observed[0] - math.log(1.4), self.observed[-1]
+        self.rest = torch.arange(low.item(), high.item(), self.step.item(), dtype=torch.float64)
+        x, stretch = self.rest.exp(), 1 + bins.centers
+        weight = torch.nn.functional.pad(x.diff() / 2, (0, 1))
+        weight = weight + torch.nn.functional.pad(x.diff() / 2, (1, 0))
+        curves = [
+            interpolate(stretch[:, None] * x, knots, response)
+            for knots, response in zip(filters.wavelengths, filters.responses, strict=True)
+        ]
+        response = torch.stack(curves, -1)  # [C, L, B]
+        above = stretch.square()[:, None, None] * (weight * x)[:, None] * response
+        below = (weight * SPEED_OF_LIGHT / x)[:, None] * response
+        self.above = above.movedim(1, 0).flatten(1).float()
+        self.below = below.movedim(1, 0).flatten(1).float()
+
+    def forward(self, flux: Tensor, z_spec: Tensor) -> Tensor:
+        """Flux in bands [N, C, B] of `flux` [N, L] at `z_spec` [N]."""
+        place = (self.rest + z_spec.log1p()[:, None] - self.observed[0]) / self.step
+        left = place.floor().clamp(0, flux.shape[-1] - 2).long()
+        seen = ((place >= 0) & (place <= flux.shape[-1] - 1)).float()
+        share = (place - left).float()
+        resampled = torch.lerp(flux.gather(-1, left), flux.gather(-1, left + 1), share) * seen
+        below = seen @ self.below
+        bands: Tensor = (resampled @ self.above) / torch.where(below > 0, below, 1.0)
+        return bands.reshape(len(flux), -1, 5)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--galaxies", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
+    torch.set_num_threads(1)
 
     generator = torch.Generator().manual_seed(0)
     wavelength = torch.from_numpy(10 ** (np.log10(3800) + 1e-4 * np.arange(3801)))
@@ -62,6 +103,9 @@ def main() -> None:
     residual, band_weight = flux_residual(photometry, flux.float(), z_spec, bins)
     logits = torch.zeros(options.galaxies, len(bins))
 
+    rival = RestFrame(filters, wavelength, bins)
+    single = flux.float()
+
     def in_turn() -> Tensor:
         return torch.stack(
             [direct(filters, wavelength, *row) for row in zip(flux, nu, strict=True)]
@@ -71,19 +115,25 @@ def main() -> None:
         return [photometry(*part)[0] for part in zip(flux.split(2), nu.split(2), strict=True)]
 
     expected, (bands, coverage) = in_turn(), photometry(flux, nu)
-    error = (bands - expected).abs()[coverage > 1e-3].max() / expected.abs().max()
+    guess, largest = rival(single, z_spec).double(), expected.abs().max()
+    errors = {
+        "SyntheticPhotometry": (bands - expected).abs()[coverage > 1e-3].max() / largest,
+        "rival, two matrix products": (guess - expected).abs()[coverage > 1e-3].max() / largest,
+    }
     rows = take_turns(
         {
             "direct sum": in_turn,
             "SyntheticPhotometry": blocks,
             "flux_residual": lambda: flux_residual(photometry, flux.float(), z_spec, bins),
+            "rival, two matrix products": lambda: rival(single, z_spec),
             "flux_loss from the table": lambda: flux_loss(logits, residual, band_weight),
         },
         options.rounds,
     )
     for row in rows.values():
         row["ms_a_galaxy"] = 1e3 * row["median_s"] / options.galaxies
-    rows["SyntheticPhotometry"]["largest_error"] = error.item()
+    for name, error in errors.items():
+        rows[name]["largest_error"] = error.item()
     save("flux", rows, vars(options) | {"pixels": len(wavelength), "bins": 180, "bands": 5})
 
 

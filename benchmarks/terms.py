@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
+    torch.set_num_threads(1)
 
     generator = torch.Generator().manual_seed(0)
     bins = RedshiftBins.uniform(0.0, 0.4, 180)

@@ -78,7 +78,8 @@ def save_results(folder: Path, rows: Mapping[str, Row], settings: Mapping[str, A
         "python": platform.python_version(),
     }
     content = {"results": rows, "settings": settings, "versions": versions}
-    (folder / "results.json").write_text(json.dumps(content, indent=2, default=str) + "\n")
+    text = json.dumps(content, indent=2, default=str, allow_nan=False)
+    (folder / "results.json").write_text(text + "\n")
 
 
 def save_pit(path: Path, pit: Tensor, title: str) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from importlib.metadata import version
 from importlib.resources import as_file, files
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +29,6 @@ from torch import Tensor
 
 Array = NDArray[Any]
 
-VERSION = 1  # raise it when the data change in a way that no constant below shows
 BANDS = [f"sdss_{band}0" for band in "ugriz"]  # kcorrect's names
 ERROR_FLOOR = (0.05, 0.02, 0.02, 0.02, 0.03)  # relative, those of kcorrect's older k_sdssfix
 SDSS_R_EXTINCTION = 2.751  # A_r / E(B-V), Stoughton et al. 2002
@@ -116,10 +116,14 @@ def load_galaxies(
 
 
 def cache_path(n_galaxies: int | None, seed: int, cache: str | Path | None = None) -> Path:
-    """Where the rendered set lies; the name carries a hash of everything that shapes it."""
-    grid = WAVELENGTH[[0, 1, -1]].tolist()
-    recipe = [VERSION, n_galaxies, seed, ERROR_FLOOR, SDSS_R_EXTINCTION, grid, *rendering.recipe()]
-    digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
+    """Where the rendered set lies; the name carries a hash of everything that shapes it.
+
+    That is the source of this file and of ``rendering.py``, and the packages that they lean on.
+    """
+    packages = [f"{name} {version(name)}" for name in ("kcorrect", "galsim", "astropy")]
+    sources = [Path(module).read_text() for module in (__file__, rendering.__file__)]
+    recipe = json.dumps([n_galaxies, seed, *packages, *sources])
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     default = os.environ.get("PHOTOZ_LOSSES_CACHE") or Path.home() / ".cache" / "photoz_losses"
     return Path(cache or default) / f"galaxies_{n_galaxies or 'all'}_{digest}.h5"
 

@@ -24,7 +24,6 @@ from tqdm import tqdm
 
 Array = NDArray[Any]
 
-VERSION = 1  # raise it when the drawing changes in a way that no constant below shows
 SIZE, PIXEL = 64, 0.396  # pixels, arcsec
 SEEING = (1.33, 1.24, 1.18, 1.11, 1.02)  # FWHM in u g r i z, arcsec
 PSF_WEIGHT, PSF_SIGMA = (0.64, 0.29, 0.07), (0.41, 0.88, 2.38)  # three Gaussians of z, arcsec
@@ -33,12 +32,6 @@ BULGE_SHARE, BULGE_STEP, BULGE_SCATTER = (0.1, 0.7), (0.75, 0.06), 0.15  # blue,
 BULGE_OVER_DISC = (-0.60, -0.25, 0.0, 0.10, 0.20)  # how much redder than the disc, against r, mag
 RADIUS_LIMITS = (0.4, 8.0)  # half-light radius, arcsec
 CHUNK = 32  # galaxies in one worker's task
-
-
-def recipe() -> list[Any]:
-    """Everything that shapes an image; part of the cache's name."""
-    shape = [VERSION, galsim.__version__, SIZE, PIXEL, SEEING, PSF_WEIGHT, PSF_SIGMA, SKY_NOISE]
-    return [*shape, BULGE_SHARE, BULGE_STEP, BULGE_SCATTER, BULGE_OVER_DISC, RADIUS_LIMITS]
 
 
 def draw_all(looks: Array, flux: Array, seed: int, workers: int | None, progress: bool) -> Array:

@@ -229,3 +229,28 @@ def test_edges_come_as_list_array_or_tensor(edges):
     bins = RedshiftBins(edges)
     assert bins.edges.dtype == torch.float64
     assert len(bins) == len(edges) - 1
+
+
+def test_a_float32_redshift_that_became_float64_lies_in_the_grid_too():
+    bins = RedshiftBins.uniform(0.0, 0.4, 180)
+    upper = np.float32(0.4)
+    assert bins.index(upper) == bins.index(torch.tensor(upper).double()) == 179
+    with pytest.raises(ValueError, match="z must lie in"):
+        bins.index(0.4001)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_a_second_softmax_is_refused_in_every_precision(dtype):
+    bins = RedshiftBins.uniform(0.0, 0.4, 180)
+    logits = torch.randn(6, 180, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="logits look like probabilities"):
+        bins.read_logits(logits.softmax(-1).to(dtype))
+    assert bins.read_logits(logits.to(dtype)).dtype == torch.float32
+
+
+def test_half_precision_masses_are_read_as_masses_that_sum_to_one():
+    bins = RedshiftBins.uniform(0.0, 0.4, 180)
+    probs = torch.randn(6, 180, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    rounded = probs.bfloat16()
+    assert (rounded.float().sum(-1) - 1).abs().max() > 1e-4
+    torch.testing.assert_close(bins.read_probs(rounded).sum(-1), torch.ones(6))

@@ -291,6 +291,17 @@ def test_vmap_agrees_with_the_batch(loss):
 
 
 @every_loss
+def test_a_module_under_vmap_and_grad_keeps_no_tensor_of_theirs(loss):
+    logits, others = arguments(loss)
+    module = loss.module()
+    each = torch.func.vmap(module)(logits.unsqueeze(1), *(x.unsqueeze(1) for x in others))
+    torch.testing.assert_close(each.mean(), module(logits, *others))
+    gradient = torch.func.grad(lambda x: module(x, *others))(logits)
+    assert gradient.isfinite().all()
+    copy.deepcopy(module)
+
+
+@every_loss
 def test_copies_and_pickles_give_the_same(loss):
     logits, others = arguments(loss)
     module = loss.module()

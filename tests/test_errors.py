@@ -283,8 +283,8 @@ for name, call in (
     ("FluxLoss", lambda w: FluxLoss(BINS)(LOGITS, RESIDUAL, w)),
 ):
     for fault, weight, error, *says in (
-        ("negative", changed(WEIGHT, (0, 1), -1.0), ValueError, "negative or NaN", "0 switches"),
-        ("NaN", changed(WEIGHT, (0, 1), NAN), ValueError, "negative or NaN", "0 switches"),
+        ("negative", changed(WEIGHT, (0, 1), -1.0), ValueError, "negative, NaN", "0 switches"),
+        ("NaN", changed(WEIGHT, (0, 1), NAN), ValueError, "negative, NaN", "0 switches"),
         ("of other bands", WEIGHT[:, 1:], ValueError, "(2, 3)", "(2, 2)"),
         ("bool", WEIGHT.bool(), TypeError, "floating-point", "bool", "band_weight.float()"),
     ):

@@ -7,7 +7,10 @@ from torch import Tensor, nn
 
 
 class Float64Module(nn.Module):
-    """A Module whose buffers follow ``.to(device)``, but not ``.half()`` or ``.to(dtype)``."""
+    """A Module whose buffers follow ``.to(device)``, but not ``.half()`` or ``.to(dtype)``.
+
+    A device without float64 (Apple's MPS) cannot hold them: there ``.to(device)`` raises.
+    """
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         exact = dict(self.named_buffers(recurse=False))

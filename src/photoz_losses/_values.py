@@ -26,16 +26,16 @@ class Look:
 
 def read_logits(logits: Tensor, name: str = "logits") -> Tensor:
     """`logits` in at least float32, refused if they are probabilities; for terms without bins."""
-    logits = _check.at_least_single(name, logits)
-    if _check.can_read_free(logits):
+    if _check.can_read_free(_check.floating(name, logits)):
         refuse_probabilities(name, logits)
-    return logits
+    return _check.at_least_single(name, logits)
 
 
 def refuse_probabilities(name: str, logits: Tensor) -> None:
     """ValueError if every row of `logits` is non-negative and sums to one: a softmax too many."""
-    rows = logits.detach()
-    if rows.numel() and bool((rows >= 0).all() & ((rows.sum(-1) - 1).abs() < 1e-4).all()):
+    tolerance = 1e-4 if torch.finfo(logits.dtype).eps < 1e-4 else 2e-2
+    rows = logits.detach().double()
+    if rows.numel() and bool((rows >= 0).all() & ((rows.sum(-1) - 1).abs() < tolerance).all()):
         raise ValueError(
             f"{name} look like probabilities (no value is negative, every row sums to 1): give the "
             f"network's raw output, without softmax; for probabilities use photoz_losses.metrics, "

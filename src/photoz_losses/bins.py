@@ -6,6 +6,7 @@ what a density is worth there. Nothing else touches the edges.
 
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -103,6 +104,7 @@ class RedshiftBins(Float64Module):
         z_spec = torch.as_tensor(z_spec, dtype=torch.float64).flatten().sort().values
         if not z_spec.isfinite().all():
             raise ValueError("z_spec must be finite, got NaN or infinity: drop those galaxies")
+        _check_number(n_bins)
         if len(z_spec) < 2:
             raise ValueError(f"z_spec must hold at least two redshifts, got {len(z_spec)}")
         rank = torch.linspace(0, len(z_spec) - 1, n_bins + 1, dtype=torch.float64)
@@ -140,13 +142,15 @@ class RedshiftBins(Float64Module):
             If the last dimension is not the number of bins, or if every row is non-negative and
             sums to one: those are probabilities, and a second softmax would flatten them.
         """
-        logits = self._on_bins(name, logits)
+        single = self._on_bins(name, logits)
         if self._look.at(name, logits):
             _values.refuse_probabilities(name, logits)
-        return logits
+        return single
 
     def read_probs(self, probs: Tensor, name: str = "probs") -> Tensor:
         """`probs` in float32 (float64 where given so), after the checks that every metric makes.
+
+        What rounding left of each row's sum is divided out.
 
         Raises
         ------
@@ -160,7 +164,7 @@ class RedshiftBins(Float64Module):
         probs = self._on_bins(name, probs)
         if self._look.at(name, probs):
             _values.refuse_other_than_masses(name, probs, tolerance)
-        return probs
+        return probs / probs.sum(-1, keepdim=True)
 
     def _on_bins(self, name: str, value: Tensor) -> Tensor:
         """`value` in at least float32, with one entry a bin along its last dimension."""
@@ -200,7 +204,9 @@ class RedshiftBins(Float64Module):
         """Nearest bin of each redshift, and whether it lies within the grid (NaN does not)."""
         edges = self.edges.to(z.dtype)
         index = torch.searchsorted(edges, z.detach().contiguous()) - 1
-        inside = (z >= edges[0]) & (z <= edges[-1])
+        # a float32 0.4 that became float64 on its way lies in a grid that ends at 0.4, too
+        low, high = (self.edges[end].float().to(z.dtype) for end in (0, -1))
+        inside = (z >= edges[0].minimum(low)) & (z <= edges[-1].maximum(high))
         return index.clamp(0, len(self) - 1), inside
 
     # The reading --------------------------------------------------------------------------------
@@ -333,7 +339,9 @@ class RedshiftBins(Float64Module):
     def _tensor(self, name: str, value: Any) -> Tensor:
         if isinstance(value, Tensor):
             return _check.floating(name, value)
-        return torch.as_tensor(value, dtype=torch.float64, device=self.edges.device)
+        kept = getattr(value, "dtype", None) == np.float32  # compared in its own precision
+        dtype = torch.float32 if kept else torch.float64
+        return torch.as_tensor(value, dtype=dtype, device=self.edges.device)
 
     @staticmethod
     def _result(probs: Tensor) -> torch.dtype:
@@ -343,8 +351,22 @@ class RedshiftBins(Float64Module):
 def _check_limits(z_min: float, z_max: float, n_bins: int) -> None:
     if not z_min < z_max:
         raise ValueError(f"z_min must lie below z_max, got {z_min} and {z_max}")
+    _check_number(n_bins)
+
+
+def _check_number(n_bins: int) -> None:
+    if not isinstance(n_bins, int):
+        raise TypeError(f"n_bins must be an integer, got {n_bins!r}")
     if n_bins < 2:
         raise ValueError(f"n_bins must be at least 2, got {n_bins}")
+
+
+def nan_where_unknown(place: Tensor, like: Tensor) -> Tensor:
+    """Factor 1, or NaN where the redshift escaped its check (see `RedshiftBins.locate`).
+
+    A factor, so that the gradient becomes NaN with the value: neither passes unseen.
+    """
+    return (1 + 0 * place).to(like.dtype)
 
 
 def mean_square(lower: Tensor, upper: Tensor) -> Tensor:

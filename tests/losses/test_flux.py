@@ -401,3 +401,21 @@ def test_the_module_names_bad_spectra_and_redshifts():
         ValueError, match=r"flux must have shape \(1, \d+\), one spectrum for each row"
     ):
         module(logits[:1], flux, z_spec)
+
+
+def test_a_residual_of_nan_in_a_band_that_is_switched_off_does_not_count():
+    residual = torch.ones(1, 4, 2)
+    residual[..., 1] = torch.nan
+    logits = logits_of(1).requires_grad_()
+    value = flux_loss(logits, residual, torch.tensor([[1.0, 0.0]]))
+    value.backward()
+    torch.testing.assert_close(value, torch.ones_like(value))
+    assert logits.grad.isfinite().all()
+
+
+def test_bins_that_do_not_validate_do_not():
+    probs = torch.full((1, 4), 0.25)
+    free = RedshiftBins(BINS.edges, validate=False)
+    assert FluxLoss(free)(probs, torch.ones(1, 4, 1)) == 1
+    with pytest.raises(ValueError, match="logits look like probabilities"):
+        FluxLoss(BINS)(probs, torch.ones(1, 4, 1))

@@ -12,6 +12,11 @@ from photoz_losses import (
     RedshiftBins,
     RedshiftCrossEntropy,
     TotalLoss,
+    cde_loss,
+    cross_entropy,
+    flux_loss,
+    invariance_loss,
+    l2_penalty,
 )
 
 
@@ -28,6 +33,7 @@ def batch():
         "logits_transformed": torch.randn(3, 4, generator=generator),
         "z_spec": torch.tensor([0.05, 0.2, 0.33]),
         "residual": torch.randn(3, 4, 5, generator=generator),
+        "band_weight": torch.ones(3, 5),
     }
 
 
@@ -42,9 +48,17 @@ def test_total_is_the_weighted_sum_of_the_papers_terms(bins, batch):
     }
     total, values = TotalLoss(terms)(**batch, parameters=model.parameters())
     assert list(values) == list(terms)
-    expected = sum(weight * values[name] for name, (weight, _) in terms.items())
+    alone = {
+        "ce": cross_entropy(batch["logits"], batch["z_spec"], bins),
+        "flux": flux_loss(batch["logits"], batch["residual"]),
+        "invariance": invariance_loss(batch["logits"], batch["logits_transformed"]),
+        "cde": cde_loss(batch["logits"], batch["z_spec"], bins),
+        "l2": l2_penalty(model.parameters()),
+    }
+    for name, value in alone.items():
+        torch.testing.assert_close(values[name], value)
+    expected = sum(weight * alone[name] for name, (weight, _) in terms.items())
     torch.testing.assert_close(total, expected)
-    torch.testing.assert_close(values["cde"], CDELoss(bins)(batch["logits"], batch["z_spec"]))
 
 
 def test_a_weight_of_zero_reports_without_pulling(bins, batch):
@@ -64,8 +78,12 @@ def test_all_weights_zero_still_has_a_graph(bins, batch):
 def test_keywords_that_no_term_takes_are_left_alone_but_a_misspelt_one_is_not(bins, batch):
     loss = TotalLoss({"flux": (1.0, FluxLoss(bins))})
     loss(**batch)
+    weight = batch.pop("band_weight")
     with pytest.raises(TypeError, match="no term takes 'band_weigth': did you mean 'band_weight'"):
-        loss(**batch, band_weigth=torch.ones(3, 5))
+        loss(**batch, band_weigth=weight)
+    with pytest.warns(UserWarning, match=r"no term takes .*weights.* could take band_weight"):
+        loss(**batch, weights=weight)
+    loss(**batch, weights=weight)  # said once
 
 
 def test_a_missing_keyword_names_the_term_and_the_keyword(bins, batch):

@@ -8,6 +8,7 @@ import torch
 from astropy import units as u
 from speclite.filters import load_filters
 
+from photoz_losses import RedshiftBins
 from photoz_losses.photometry import FilterSet, SyntheticPhotometry, read_sdss_spectra
 
 # SDSS files give F in 1e-17 erg/s/cm2/A, so that Phi' comes in 1e-17 erg/s/cm2/Hz;
@@ -85,3 +86,19 @@ def test_an_ab_source_is_one_maggie_in_every_band_of_any_survey():
     photometry = SyntheticPhotometry(filters, wavelength)
     bands, _ = photometry(flux, torch.ones(1))
     np.testing.assert_allclose(bands.squeeze().numpy(), AB_MAGGIE, rtol=1e-10)
+
+
+def test_the_coverage_that_the_docs_state_for_sdss_spectra(spectrum_files):
+    """docs/conventions.md, "Where the spectrum does not reach"; BOSS spectra reach farther."""
+    spectra = read_sdss_spectra(spectrum_files)
+    last = torch.stack([spectra.wavelength[valid][-1] for valid in spectra.valid])
+    sdss = spectra[(last < 9500) & (spectra.z < 0.4)]
+    assert len(sdss) == 17
+    photometry = SyntheticPhotometry(FilterSet.from_speclite("sdss2010-*"), sdss.wavelength)
+    bins = RedshiftBins.uniform(0.0, 0.4, 180)
+    _, coverage = photometry(sdss.flux, (1 + bins.centers) / (1 + sdss.z.unsqueeze(-1)), sdss.valid)
+    half = (coverage >= 0.5).double().mean((0, 1))
+    stated = torch.tensor([0.08, 0.79, 1.0, 0.999, 0.91], dtype=torch.float64)
+    torch.testing.assert_close(half, stated, rtol=0, atol=0.005)
+    assert not (coverage >= 0.5).all(-1).any()
+    assert abs((coverage[..., 0] < 0.01).double().mean() - 0.72) < 0.005

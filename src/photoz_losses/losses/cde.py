@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from photoz_losses.bins import RedshiftBins
-from photoz_losses.losses._reduce import reduce
+from photoz_losses.bins import RedshiftBins, nan_where_unknown
+from photoz_losses.losses._reduce import check_reduction, reduce
 
 
 def cde_loss(
@@ -56,8 +56,7 @@ def cde_score(probs: Tensor, z_spec: Tensor, bins: RedshiftBins) -> Tensor:
     widths = bins.widths.to(probs.dtype)
     density = probs / widths
     at_truth = density.gather(-1, index.unsqueeze(-1)).squeeze(-1)
-    # place is NaN for a redshift outside the bins that escaped the check
-    return (probs * density).sum(-1) - 2 * at_truth * (1 + 0 * place).to(probs.dtype)
+    return (probs * density).sum(-1) - 2 * at_truth * nan_where_unknown(place, at_truth)
 
 
 class CDELoss(nn.Module):
@@ -65,7 +64,7 @@ class CDELoss(nn.Module):
 
     def __init__(self, bins: RedshiftBins, *, reduction: str = "mean") -> None:
         super().__init__()
-        self.bins, self.reduction = bins, reduction
+        self.bins, self.reduction = bins, check_reduction(reduction)
 
     def forward(self, logits: Tensor, z_spec: Tensor) -> Tensor:
         """See `cde_loss`."""

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
-from photoz_losses.bins import RedshiftBins
-from photoz_losses.losses._reduce import reduce
+from photoz_losses.bins import RedshiftBins, nan_where_unknown
+from photoz_losses.losses._reduce import check_reduction, reduce
 
 
 def cross_entropy(
@@ -58,12 +58,12 @@ def cross_entropy(
     """
     _check_smoothing(label_smoothing)
     logits = bins.read_logits(logits)
-    index, place = bins.locate(z_spec, logits.shape[:-1])  # place is NaN for z that escaped
+    index, place = bins.locate(z_spec, logits.shape[:-1])
     log_probs = logits.log_softmax(-1)
     value = -log_probs.gather(-1, index.unsqueeze(-1)).squeeze(-1)
     if label_smoothing > 0:
         value = torch.lerp(value, -log_probs.mean(-1), label_smoothing)
-    return reduce(value * (1 + 0 * place).to(value.dtype), reduction)
+    return reduce(value * nan_where_unknown(place, value), reduction)
 
 
 def _check_smoothing(label_smoothing: float) -> None:
@@ -79,7 +79,8 @@ class RedshiftCrossEntropy(nn.Module):
     ) -> None:
         super().__init__()
         _check_smoothing(label_smoothing)
-        self.bins, self.label_smoothing, self.reduction = bins, label_smoothing, reduction
+        self.bins, self.label_smoothing = bins, label_smoothing
+        self.reduction = check_reduction(reduction)
 
     def forward(self, logits: Tensor, z_spec: Tensor) -> Tensor:
         """See `cross_entropy`."""

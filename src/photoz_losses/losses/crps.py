@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_losses.bins import RedshiftBins, mean_square
-from photoz_losses.losses._reduce import reduce
+from photoz_losses.losses._reduce import check_reduction, reduce
 
 
 def crps_loss(
@@ -74,7 +74,7 @@ class CRPSLoss(nn.Module):
 
     def __init__(self, bins: RedshiftBins, *, reduction: str = "mean") -> None:
         super().__init__()
-        self.bins, self.reduction = bins, reduction
+        self.bins, self.reduction = bins, check_reduction(reduction)
 
     def forward(self, logits: Tensor, z_spec: Tensor) -> Tensor:
         """See `crps_loss`."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from photoz_losses import _check, _values
 from photoz_losses.bins import RedshiftBins
-from photoz_losses.losses._reduce import reduce
+from photoz_losses.losses._reduce import check_reduction, reduce
 from photoz_losses.photometry.residual import check_options, flux_residual
 from photoz_losses.photometry.synthetic import SyntheticPhotometry
 
@@ -46,7 +46,8 @@ def flux_loss(
     Raises
     ------
     ValueError
-        If shapes disagree, or a weight is negative or NaN.
+        If shapes disagree, the logits look like probabilities, or a weight is negative or not
+        finite.
     TypeError
         If an argument is not floating-point.
 
@@ -58,7 +59,11 @@ def flux_loss(
     >>> flux_loss(torch.zeros(1, 3), residual)
     tensor(0.0667)
     """
-    logits = _values.read_logits(logits)
+    return reduce(_flux_score(_values.read_logits(logits), residual, band_weight), reduction)
+
+
+def _flux_score(logits: Tensor, residual: Tensor, band_weight: Tensor | None) -> Tensor:
+    """Flux loss per galaxy, from logits that have been checked."""
     residual = _check.floating("residual", residual).to(logits.dtype)
     if residual.shape[:-1] != logits.shape:
         expected = ", ".join(map(str, logits.shape))
@@ -69,16 +74,17 @@ def flux_loss(
             f"residual must have the shape ({expected}, B) of logits and B bands, "
             f"got {tuple(residual.shape)}{mend}"
         )
-    mismatch = (logits.softmax(-1).unsqueeze(-1) * residual).sum(-2).abs()
+    bands = (*logits.shape[:-1], residual.shape[-1])
     if band_weight is None:
-        return reduce(mismatch.mean(-1), reduction)
+        band_weight = logits.new_ones(bands)
     weight = _check.floating("band_weight", band_weight).to(logits.dtype)
-    _check.same_shape("band_weight", weight, mismatch.shape, "the batch x bands")
-    if _check.can_read_free(weight) and not bool((weight >= 0).all()):
-        raise ValueError("band_weight must not be negative or NaN: 0 switches a band off")
+    _check.same_shape("band_weight", weight, bands, "the batch x bands")
+    if _check.can_read_free(weight) and not bool(((weight >= 0) & weight.isfinite()).all()):
+        raise ValueError("band_weight must not be negative, NaN or infinite: 0 switches a band off")
+    counted = torch.where(weight.unsqueeze(-2) == 0, 0.0, residual)  # may be NaN where not in use
+    mismatch = (logits.softmax(-1).unsqueeze(-1) * counted).sum(-2).abs()
     total = weight.sum(-1)
-    value = (weight * mismatch).sum(-1) / torch.where(total > 0, total, 1)
-    return reduce(value, reduction)
+    return (weight * mismatch).sum(-1) / torch.where(total == 0, 1.0, total)
 
 
 class FluxLoss(nn.Module):
@@ -94,7 +100,7 @@ class FluxLoss(nn.Module):
 
     def __init__(self, bins: RedshiftBins, *, reduction: str = "mean") -> None:
         super().__init__()
-        self.bins, self.reduction = bins, reduction
+        self.bins, self.reduction = bins, check_reduction(reduction)
         self.register_buffer("unusable", torch.zeros((), dtype=torch.int64), persistent=False)
 
     def forward(
@@ -102,9 +108,11 @@ class FluxLoss(nn.Module):
     ) -> Tensor:
         """See `flux_loss`."""
         logits = self.bins.read_logits(logits)
-        weight = logits.new_ones(()) if band_weight is None else band_weight.detach()
-        self.unusable = (weight > 0).any(-1).logical_not().sum()
-        return flux_loss(logits, residual, band_weight, reduction=self.reduction)
+        value = reduce(_flux_score(logits, residual, band_weight), self.reduction)
+        weight = logits.new_ones(()) if band_weight is None else band_weight
+        if torch.compiler.is_compiling() or _check.can_read(weight, logits):  # not within vmap
+            self.unusable = (weight.detach() > 0).any(-1).logical_not().sum()
+        return value
 
 
 class SpectrophotometricFluxLoss(nn.Module):

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from photoz_losses import _check, _values
 from photoz_losses.bins import RedshiftBins, mean_square
-from photoz_losses.losses._reduce import reduce
+from photoz_losses.losses._reduce import check_reduction, reduce
 
 DISTANCES = ("l2", "symmetric_kl", "cramer")
 SPACES = ("probs", "logits")
@@ -106,7 +106,7 @@ class InvarianceLoss(nn.Module):
         super().__init__()
         _check_options(distance, space, bins)
         self.distance, self.space, self.bins = distance, space, bins
-        self.reduction = reduction
+        self.reduction = check_reduction(reduction)
 
     def forward(self, logits: Tensor, logits_transformed: Tensor) -> Tensor:
         """See `invariance_loss`."""

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,8 @@ class TotalLoss(nn.Module):
         super().__init__()
         if not terms:
             raise ValueError("terms is empty: give at least one, {'ce': (1.0, ...)}")
+        if not isinstance(terms, Mapping):
+            raise TypeError(f"terms must be a mapping, {{'ce': (1.0, ...)}}, got {terms!r}")
         for name, entry in terms.items():
             _check_term(name, entry)
         self.weights = {name: float(weight) for name, (weight, _) in terms.items()}
@@ -57,8 +60,9 @@ class TotalLoss(nn.Module):
         Parameters
         ----------
         **inputs
-            Everything the terms take between them (``logits``, ``z_spec``, ``residual``, ...); what
-            no term takes is left alone.
+            Everything the terms take between them (``logits``, ``z_spec``, ``residual``, ...). What
+            no term takes is left alone, so that one loop serves any set of terms; but while a term
+            misses an optional keyword, a warning says so once. (Not under ``torch.compile``.)
 
         Raises
         ------
@@ -72,6 +76,8 @@ class TotalLoss(nn.Module):
         values: dict[str, Tensor] = {}
         for name, takes in self._takes.items():
             values[name] = self.terms[name](**{key: inputs[key] for key in takes if key in inputs})
+            if not isinstance(values[name], Tensor):
+                raise TypeError(f"term {name!r} gave {values[name]!r}: return a tensor")
             if values[name].ndim:
                 raise ValueError(
                     f"term {name!r} gave shape {tuple(values[name].shape)}, a sum needs scalars: "
@@ -83,19 +89,25 @@ class TotalLoss(nn.Module):
 
     def _check_names(self, inputs: Mapping[str, Any]) -> None:
         for name, takes in self._takes.items():
-            missing = [key for key, required in takes.items() if required and key not in inputs]
-            if missing:
-                raise TypeError(
-                    f"term {name!r} needs the keyword {missing[0]!r}; got {', '.join(inputs)}"
-                )
+            for key, required in takes.items():
+                if required and key not in inputs:
+                    raise TypeError(
+                        f"term {name!r} needs the keyword {key!r}; got {', '.join(inputs)}"
+                    )
         known = {key for takes in self._takes.values() for key in takes}
-        unused = [key for key in inputs if key not in known and key not in self._unused]
-        if unused and not torch.compiler.is_compiling():
-            for key in unused:
-                close = difflib.get_close_matches(key, known - set(inputs), 1, cutoff=0.8)
+        missing = known - set(inputs)
+        unused = set(inputs) - known - self._unused
+        if unused and missing and not torch.compiler.is_compiling():
+            for key in sorted(unused):
+                close = difflib.get_close_matches(key, missing, 1, cutoff=0.8)
                 if close:
                     raise TypeError(f"no term takes {key!r}: did you mean {close[0]!r}?")
-            self._unused.update(unused)
+            warnings.warn(
+                f"no term takes {', '.join(sorted(unused))}, while a term could take "
+                f"{', '.join(sorted(missing))}: if that is what was meant, rename it",
+                stacklevel=3,
+            )
+            self._unused |= unused
 
     def extra_repr(self) -> str:
         """Weights by term, for ``repr``."""
@@ -106,6 +118,8 @@ def _check_term(name: str, entry: Any) -> None:
     if not (isinstance(entry, tuple | list) and len(entry) == 2):
         raise TypeError(f"term {name!r} must be a pair (weight, Module), got {entry!r}")
     weight, module = entry
+    if not name.isidentifier() or hasattr(nn.ModuleDict, name):
+        raise ValueError(f"term {name!r} must have another name: one that is a plain identifier")
     if not isinstance(module, nn.Module):
         raise TypeError(f"term {name!r} must be a torch.nn.Module, got {type(module).__name__}")
     if not isinstance(weight, int | float):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from photoz_losses import _check
-from photoz_losses.bins import RedshiftBins
+from photoz_losses.bins import RedshiftBins, nan_where_unknown
 from photoz_losses.photometry.synthetic import SyntheticPhotometry
 
 QUADRATURES = ("midpoint", "trapezoid")
@@ -96,7 +96,7 @@ def flux_residual(
         raise ValueError(f"flux must have shape (N, L), got {tuple(flux.shape)}: unsqueeze(0)")
     if valid is not None:
         _check.mask("valid", valid, flux.shape, "flux")
-    _, place = bins.locate(z_spec, flux.shape[:-1])  # NaN for a redshift that escaped the check
+    _, place = bins.locate(z_spec, flux.shape[:-1])
     nodes = bins.centers if quadrature == "midpoint" else bins.edges
     step = _galaxies_at_once(photometry, flux, z_spec, len(nodes) + 1)
     residuals, weights = [], []
@@ -111,7 +111,8 @@ def flux_residual(
         residuals.append(torch.where(carries, residual, 0.0))
         weights.append(weight)
     result = torch.promote_types(flux.dtype, torch.float32)
-    residual = torch.cat(residuals) * (1 + 0 * place)[..., None, None]
+    residual = torch.cat(residuals)
+    residual = residual * nan_where_unknown(place, residual)[..., None, None]
     return residual.to(result), torch.cat(weights).to(result)
 
 

@@ -73,6 +73,11 @@ class SyntheticPhotometry(Float64Module):
     ) -> None:
         super().__init__()
         self.denominator = _check.one_of("denominator", denominator, DENOMINATORS)
+        if not isinstance(filters, FilterSet):
+            raise TypeError(
+                f"filters must be a FilterSet, got {type(filters).__name__}: make one with "
+                f"FilterSet.from_speclite(...)"
+            )
         wavelength = _check.increasing("wavelength", wavelength, at_least=2, unit="Angstrom")
         if wavelength[0] <= 0:
             raise ValueError("wavelength must be positive, in Angstrom: undo its logarithm")

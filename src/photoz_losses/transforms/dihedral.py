@@ -58,7 +58,8 @@ class RandomDihedral(nn.Module):
     Parameters
     ----------
     generator : torch.Generator, optional
-        Source of the draws. Default: torch's own, on the images' device.
+        Source of the draws. Default: torch's own, on the images' device. Each DataLoader worker
+        has its own copy of a generator, in the same state: in workers use the default.
 
     Examples
     --------
