@@ -66,7 +66,7 @@ class RestFrame(torch.nn.Module):
             interpolate(stretch[:, None] * x, knots, response)
             for knots, response in zip(filters.wavelengths, filters.responses, strict=True)
         ]
-        response = torch.stack(curves, -1)  # [C, L, B]
+        response, self.bands = torch.stack(curves, -1), len(filters)  # response [C, L, B]
         above = stretch.square()[:, None, None] * (weight * x)[:, None] * response
         below = (weight * SPEED_OF_LIGHT / x)[:, None] * response
         self.above = above.movedim(1, 0).flatten(1).float()
@@ -81,7 +81,7 @@ class RestFrame(torch.nn.Module):
         resampled = torch.lerp(flux.gather(-1, left), flux.gather(-1, left + 1), share) * seen
         below = seen @ self.below
         bands: Tensor = (resampled @ self.above) / torch.where(below > 0, below, 1.0)
-        return bands.reshape(len(flux), -1, 5)
+        return bands.reshape(len(flux), -1, self.bands)
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import platform
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,12 +74,17 @@ def table(rows: Mapping[str, Row]) -> str:
 
 def save_results(folder: Path, rows: Mapping[str, Row], settings: Mapping[str, Any]) -> None:
     """Write ``results.json``: every row, with the settings and versions that made it."""
+    machine = {
+        "command": shlex.join(["python", *sys.argv]),
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+    }
     versions = {
         "photoz_losses": photoz_losses.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    content = {"results": rows, "settings": settings, "versions": versions}
+    content = {"results": rows, "settings": settings, "versions": versions} | machine
     text = json.dumps(content, indent=2, default=str, allow_nan=False)
     (folder / "results.json").write_text(text + "\n")
 

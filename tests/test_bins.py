@@ -254,3 +254,9 @@ def test_half_precision_masses_are_read_as_masses_that_sum_to_one():
     rounded = probs.bfloat16()
     assert (rounded.float().sum(-1) - 1).abs().max() > 1e-4
     torch.testing.assert_close(bins.read_probs(rounded).sum(-1), torch.ones(6))
+
+
+def test_rows_that_are_no_masses_and_escape_the_check_become_nan():
+    free = RedshiftBins.uniform(0.0, 0.4, 4, validate=False)
+    rows = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.1, 0.1, 0.1, 0.1], [1.0, 2.0, -3.0, 4.0]])
+    assert free.mean(rows).isnan().tolist() == [False, True, True]

@@ -4,6 +4,7 @@ Everything else in the library (losses, metrics, plots) asks this file where a r
 what a density is worth there. Nothing else touches the edges.
 """
 
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -23,7 +24,7 @@ class RedshiftBins(Float64Module):
 
     Bin :math:`c` holds ``edges[c] < z <= edges[c + 1]`` (paper, section 2); ``z == edges[0]`` lies
     in bin 0. A redshift is compared with the edges in its own precision, so that 0.4 in float32
-    does lie in a grid that ends at 0.4.
+    does lie in a grid that ends at 0.4; the two outer edges allow for one rounding to float32.
 
     Parameters
     ----------
@@ -150,7 +151,8 @@ class RedshiftBins(Float64Module):
     def read_probs(self, probs: Tensor, name: str = "probs") -> Tensor:
         """`probs` in float32 (float64 where given so), after the checks that every metric makes.
 
-        What rounding left of each row's sum is divided out.
+        What rounding left of each row's sum is divided out; a row that is farther off and escaped
+        the check becomes NaN.
 
         Raises
         ------
@@ -164,7 +166,8 @@ class RedshiftBins(Float64Module):
         probs = self._on_bins(name, probs)
         if self._look.at(name, probs):
             _values.refuse_other_than_masses(name, probs, tolerance)
-        return probs / probs.sum(-1, keepdim=True)
+        total = probs.sum(-1, keepdim=True)
+        return probs / torch.where((total - 1).abs() < tolerance, total, torch.nan)
 
     def _on_bins(self, name: str, value: Tensor) -> Tensor:
         """`value` in at least float32, with one entry a bin along its last dimension."""
@@ -355,7 +358,7 @@ def _check_limits(z_min: float, z_max: float, n_bins: int) -> None:
 
 
 def _check_number(n_bins: int) -> None:
-    if not isinstance(n_bins, int):
+    if not isinstance(n_bins, Integral):
         raise TypeError(f"n_bins must be an integer, got {n_bins!r}")
     if n_bins < 2:
         raise ValueError(f"n_bins must be at least 2, got {n_bins}")

@@ -81,8 +81,9 @@ def test_keywords_that_no_term_takes_are_left_alone_but_a_misspelt_one_is_not(bi
     weight = batch.pop("band_weight")
     with pytest.raises(TypeError, match="no term takes 'band_weigth': did you mean 'band_weight'"):
         loss(**batch, band_weigth=weight)
-    with pytest.warns(UserWarning, match=r"no term takes .*weights.* could take band_weight"):
+    with pytest.warns(UserWarning, match=r"takes weights, .* could take band_weight") as caught:
         loss(**batch, weights=weight)
+    assert caught[0].filename == __file__
     loss(**batch, weights=weight)  # said once
 
 

@@ -76,15 +76,20 @@ def _flux_score(logits: Tensor, residual: Tensor, band_weight: Tensor | None) ->
         )
     bands = (*logits.shape[:-1], residual.shape[-1])
     if band_weight is None:
-        band_weight = logits.new_ones(bands)
+        return _mismatch(logits, residual).mean(-1)
     weight = _check.floating("band_weight", band_weight).to(logits.dtype)
     _check.same_shape("band_weight", weight, bands, "the batch x bands")
     if _check.can_read_free(weight) and not bool(((weight >= 0) & weight.isfinite()).all()):
         raise ValueError("band_weight must not be negative, NaN or infinite: 0 switches a band off")
     counted = torch.where(weight.unsqueeze(-2) == 0, 0.0, residual)  # may be NaN where not in use
-    mismatch = (logits.softmax(-1).unsqueeze(-1) * counted).sum(-2).abs()
     total = weight.sum(-1)
-    return (weight * mismatch).sum(-1) / torch.where(total == 0, 1.0, total)
+    weighted = (weight * _mismatch(logits, counted)).sum(-1)
+    return weighted / torch.where(total == 0, 1.0, total)
+
+
+def _mismatch(logits: Tensor, residual: Tensor) -> Tensor:
+    """The equation: relative error of the expected flux in each band."""
+    return (logits.softmax(-1).unsqueeze(-1) * residual).sum(-2).abs()
 
 
 class FluxLoss(nn.Module):
@@ -93,7 +98,8 @@ class FluxLoss(nn.Module):
     Attributes
     ----------
     unusable : Tensor, int64
-        Number of galaxies of the last call without a usable band, whose loss is 0.
+        Number of galaxies of the last call (outside ``torch.func``) without a usable band, whose
+        loss is 0.
     """
 
     unusable: Tensor
@@ -111,7 +117,7 @@ class FluxLoss(nn.Module):
         value = reduce(_flux_score(logits, residual, band_weight), self.reduction)
         weight = logits.new_ones(()) if band_weight is None else band_weight
         if torch.compiler.is_compiling() or _check.can_read(weight, logits):  # not within vmap
-            self.unusable = (weight.detach() > 0).any(-1).logical_not().sum()
+            self.unusable.copy_((weight.detach() > 0).any(-1).logical_not().sum())
         return value
 
 
@@ -135,7 +141,8 @@ class SpectrophotometricFluxLoss(nn.Module):
     Attributes
     ----------
     unusable : Tensor, int64
-        Number of galaxies of the last call without a usable band, whose loss is 0.
+        Number of galaxies of the last call (outside ``torch.func``) without a usable band, whose
+        loss is 0.
     """
 
     def __init__(

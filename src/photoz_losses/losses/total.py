@@ -26,7 +26,8 @@ class TotalLoss(nn.Module):
     Raises
     ------
     ValueError
-        If there are no terms, or a weight is negative or not finite.
+        If there are no terms, a weight is negative or not finite, or a name is empty, holds a dot
+        or is one of ModuleDict's own.
     TypeError
         If a term is not a Module or its ``forward`` takes no named keywords.
 
@@ -61,8 +62,9 @@ class TotalLoss(nn.Module):
         ----------
         **inputs
             Everything the terms take between them (``logits``, ``z_spec``, ``residual``, ...). What
-            no term takes is left alone, so that one loop serves any set of terms; but while a term
-            misses an optional keyword, a warning says so once. (Not under ``torch.compile``.)
+            no term takes is left alone, so that one loop serves any set of terms; but one that is
+            not unlike an optional keyword that is missing gets a warning, once. (Not under
+            ``torch.compile``.)
 
         Raises
         ------
@@ -98,16 +100,20 @@ class TotalLoss(nn.Module):
         missing = known - set(inputs)
         unused = set(inputs) - known - self._unused
         if unused and missing and not torch.compiler.is_compiling():
-            for key in sorted(unused):
-                close = difflib.get_close_matches(key, missing, 1, cutoff=0.8)
-                if close:
-                    raise TypeError(f"no term takes {key!r}: did you mean {close[0]!r}?")
-            warnings.warn(
-                f"no term takes {', '.join(sorted(unused))}, while a term could take "
-                f"{', '.join(sorted(missing))}: if that is what was meant, rename it",
-                stacklevel=3,
-            )
+            self._refuse_misspelt(unused, missing)
             self._unused |= unused
+
+    def _refuse_misspelt(self, unused: set[str], missing: set[str]) -> None:
+        for key in sorted(unused):
+            if close := difflib.get_close_matches(key, missing, 1, cutoff=0.8):
+                raise TypeError(f"no term takes {key!r}: did you mean {close[0]!r}?")
+            if close := difflib.get_close_matches(key, missing, 1, cutoff=0.5):
+                self._unused.add(key)
+                warnings.warn(
+                    f"no term takes {key}, while a term could take {close[0]}: if that is what "
+                    f"was meant, rename it",
+                    stacklevel=6,  # where the Module is called, past torch's own two frames
+                )
 
     def extra_repr(self) -> str:
         """Weights by term, for ``repr``."""
@@ -118,8 +124,10 @@ def _check_term(name: str, entry: Any) -> None:
     if not (isinstance(entry, tuple | list) and len(entry) == 2):
         raise TypeError(f"term {name!r} must be a pair (weight, Module), got {entry!r}")
     weight, module = entry
-    if not name.isidentifier() or hasattr(nn.ModuleDict, name):
-        raise ValueError(f"term {name!r} must have another name: one that is a plain identifier")
+    if not isinstance(name, str):
+        raise TypeError(f"term {name!r} must have a str as its name")
+    if not name or "." in name or hasattr(nn.ModuleDict(), name):
+        raise ValueError(f"term {name!r} must have another name: torch.nn.ModuleDict refuses this")
     if not isinstance(module, nn.Module):
         raise TypeError(f"term {name!r} must be a torch.nn.Module, got {type(module).__name__}")
     if not isinstance(weight, int | float):

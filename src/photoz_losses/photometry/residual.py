@@ -63,7 +63,8 @@ def flux_residual(
     -------
     residual : Tensor, shape (N, C, B)
         float32, or float64 for float64 flux. 0 where the cell or the band is not usable. Finite,
-        with finite gradients in `flux` and `z_spec`.
+        with finite gradients in `flux` and `z_spec`; NaN only for a flux or a redshift that no
+        check could look at, on a device.
     band_weight : Tensor, shape (N, B)
         1 where the band is usable (flux at the true redshift above 0 and covered enough), else 0.
 
