@@ -33,7 +33,7 @@ MAY_IMPORT = {  # room: the rooms below it
     "plots": {"bins", "_check", "metrics"},
 }
 ORDER = {  # within a room: a file may import those before it
-    "photometry": ["filters", "spectra", "synthetic", "residual"],
+    "photometry": ["filters", "spectra", "blocks", "filter_sums", "synthetic", "residual"],
     "losses": ["_reduce", "cross_entropy", "cde", "crps", "invariance", "flux", "total"],
     "transforms": ["_images", "dihedral", "background"],
     "metrics": ["point", "pit", "scores"],

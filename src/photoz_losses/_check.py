@@ -8,9 +8,14 @@ import torch
 from torch import Tensor
 
 
+def in_functorch() -> bool:
+    """Whether this runs within ``vmap``, ``grad`` or another transform of ``torch.func``."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
 def can_read(*tensors: Tensor) -> bool:
     """Whether the values of `tensors` can be looked at: real tensors, outside compile and vmap."""
-    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
+    if torch.compiler.is_compiling() or in_functorch():
         return False
     plain = (Tensor, torch.nn.Parameter)
     return all(type(tensor) in plain and tensor.device.type != "meta" for tensor in tensors)

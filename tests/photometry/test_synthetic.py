@@ -44,9 +44,10 @@ def sdss(request):
 def test_five_sdss_bands_over_180_bins_equal_the_double_loop(sdss, search):
     filters, flux, nu, loop = sdss
     photometry = SyntheticPhotometry(filters, SDSS_GRID)
-    assert photometry.log_step == pytest.approx(1e-4 * np.log(10))
+    assert photometry.sums.grid == "log"
+    assert photometry.sums.step == pytest.approx(1e-4 * np.log(10))
     if search:
-        photometry.log_step = None
+        photometry.sums.grid = "any"
     assert_meets_the_bounds(photometry(flux, nu), loop)
 
 
@@ -72,9 +73,9 @@ def test_any_grid_and_filter_equals_the_double_loop(denominator, case):
 def test_arithmetic_and_search_agree_on_one_log_grid(case):
     wavelength, filters, flux, nu = case
     photometry = SyntheticPhotometry(filters, wavelength)
-    assert photometry.log_step is not None
+    assert photometry.sums.grid == "log"
     arithmetic = photometry(flux, nu)
-    photometry.log_step = None
+    photometry.sums.grid = "any"
     largest = without_signs(wavelength, filters, flux, nu, "covered")
     assert_meets_the_bounds(photometry(flux, nu), arithmetic, largest)
 
@@ -92,7 +93,7 @@ def test_pixels_that_fall_on_knots_equal_the_double_loop(data):
     whole_pixels = data.draw(st.lists(st.integers(-6, 6), min_size=1, max_size=4))
     nu = 1.05 ** torch.tensor(whole_pixels, dtype=torch.float64)
     photometry = SyntheticPhotometry(filters, wavelength)
-    assert photometry.log_step is not None
+    assert photometry.sums.grid == "log"
     loop = double_loop(wavelength, flux, filters, nu)
     # where a pixel lies on a filter's end to rounding, the loop has nothing or next to nothing
     loop = tuple(torch.where(loop[1] > 1e-12, value, 0.0) for value in loop)
@@ -108,7 +109,7 @@ def test_pixels_on_both_jumps_of_a_top_hat_count(nu):
     assert np.isin(ends, nu.item() * wavelength).all()
     box = FilterSet(["box"], [ends], [[1.0, 1.0]])
     photometry = SyntheticPhotometry(box, wavelength)
-    assert photometry.log_step is None
+    assert photometry.sums.grid == "any"
     assert_meets_the_bounds(photometry(flux, nu), double_loop(wavelength, flux, box, nu))
 
 

@@ -74,6 +74,7 @@ def test_shifting_is_measuring_the_stretched_spectrum_unshifted(case):
     bands, coverage = SyntheticPhotometry(filters, wavelength)(flux, nu)
     moved, same_coverage = SyntheticPhotometry(filters, stretched)(flux, torch.ones_like(nu))
     largest = SyntheticPhotometry(filters, wavelength)(flux.abs(), nu)[0].max()
+    assume(largest > 0)  # else all flux lies where the curve is zero, and the value is rounding
     assert_same_where_covered(bands, moved, coverage, largest)
     assert (coverage - same_coverage).abs().max() <= ROUNDING
 

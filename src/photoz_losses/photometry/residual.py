@@ -12,7 +12,6 @@ from photoz_losses.photometry.synthetic import SyntheticPhotometry
 
 QUADRATURES = ("midpoint", "trapezoid")
 DIMMINGS = ("none", "bandwidth", "f_nu", "distance")
-CHUNK_BYTES = 2**25  # working memory of one block of galaxies: about what a cache holds
 
 
 def flux_residual(
@@ -99,22 +98,15 @@ def flux_residual(
         _check.mask("valid", valid, flux.shape, "flux")
     _, place = bins.locate(z_spec, flux.shape[:-1])
     nodes = bins.centers if quadrature == "midpoint" else bins.edges
-    step = _galaxies_at_once(photometry, flux, z_spec, len(nodes) + 1)
-    residuals, weights = [], []
-    for start in range(0, max(len(flux), 1), step):
-        rows = slice(start, start + step)
-        nu, scale = _shift(nodes, z_spec[rows].double(), dimming, cosmology)
-        mask = None if valid is None else valid[rows]
-        residual, carries, weight = _compare(photometry, flux[rows], nu, scale, mask, min_coverage)
-        if quadrature == "trapezoid":  # a bin stands on both its edges
-            residual = (residual[..., 1:, :] + residual[..., :-1, :]) / 2
-            carries = carries[..., 1:, :] & carries[..., :-1, :]
-        residuals.append(torch.where(carries, residual, 0.0))
-        weights.append(weight)
+    nu, scale = _shift(nodes, z_spec.double(), dimming, cosmology)
+    residual, carries, weight = _compare(photometry, flux, nu, scale, valid, min_coverage)
+    if quadrature == "trapezoid":  # a bin stands on both its edges
+        residual = (residual[..., 1:, :] + residual[..., :-1, :]) / 2
+        carries = carries[..., 1:, :] & carries[..., :-1, :]
+    residual = torch.where(carries, residual, 0.0)
     result = torch.promote_types(flux.dtype, torch.float32)
-    residual = torch.cat(residuals)
     residual = residual * nan_where_unknown(place, residual)[..., None, None]
-    return residual.to(result), torch.cat(weights).to(result)
+    return residual.to(result), weight.to(result)
 
 
 def _compare(
@@ -127,7 +119,7 @@ def _compare(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Residual at each shift, whether that cell carries one, and band weights."""
     shifts = torch.cat([torch.ones_like(nu[..., :1]), nu], -1)
-    bands, coverage = photometry(flux.double(), shifts, valid)
+    bands, coverage = photometry.evaluate(flux, shifts, valid)
     enough = coverage >= min_coverage
     truth, usable = bands[..., :1, :], enough[..., :1, :] & ~(bands[..., :1, :] <= 0)
     ratio = scale.unsqueeze(-1) * bands[..., 1:, :] / torch.where(usable, truth, 1.0)
@@ -158,16 +150,6 @@ def _luminosity_distance(name: str, z: Tensor, cosmology: Any) -> Tensor:
     slope = transverse + (1 + at) * curved * hubble * cosmology.inv_efunc(at)
     distance, slope = (torch.as_tensor(x).to(z) for x in ((1 + at) * transverse, slope))
     return distance + slope * (z - z.detach())
-
-
-def _galaxies_at_once(
-    photometry: SyntheticPhotometry, flux: Tensor, z_spec: Tensor, shifts: int
-) -> int:
-    """How many galaxies fit the working memory; all of them where the graph keeps them anyway."""
-    wants_grad = torch.is_grad_enabled() and (flux.requires_grad or z_spec.requires_grad)
-    if wants_grad or torch.compiler.is_compiling():
-        return max(1, len(flux))
-    return max(1, CHUNK_BYTES // (shifts * len(photometry.knots) * 6 * 8))
 
 
 def check_options(quadrature: str, min_coverage: float, dimming: str, cosmology: Any) -> None:

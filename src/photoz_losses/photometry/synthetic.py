@@ -1,12 +1,8 @@
 r"""The spectrophotometric flux at any redshift, exact and cheap: the paper's appendix A.
 
-A filter curve is a line between two tabulated wavelengths, :math:`R(x) = a_j + b_j x`. On the
-stretch of pixels whose shifted wavelengths :math:`\nu\lambda_k` lie there, the sum that defines the
-flux is :math:`a_j\,(S_1(i_{j+1}) - S_1(i_j)) + b_j\nu\,(S_2(i_{j+1}) - S_2(i_j))`: differences of
-the prefix sums :math:`S_1` of :math:`w\lambda F` and :math:`S_2` of :math:`w\lambda^2 F`, which are
-made once for each spectrum. A redshift then costs one look-up per tabulated wavelength and no pass
-over the pixels. Differences, not coefficients of each prefix sum: where no pixel falls the two are
-equal, and the flux is exactly zero.
+Numerator and denominator are sums over pixels with the filter as the weight; ``filter_sums.py``
+makes them, without a pass over the pixels for each redshift. Spectra are worked through in blocks
+whose temporaries fit a given number of bytes.
 """
 
 from typing import Any
@@ -16,11 +12,17 @@ from torch import Tensor, nn
 
 from photoz_losses import _check
 from photoz_losses._float64 import Float64Module
+from photoz_losses.photometry.blocks import Kernel, in_blocks
+from photoz_losses.photometry.filter_sums import FilterSums
 from photoz_losses.photometry.filters import FilterSet
 
 SPEED_OF_LIGHT = 2.99792458e18  # Angstrom / s
 DENOMINATORS = ("covered", "full")
 ROUNDING = 1e-12  # coverage below this is what float64 prefix sums leave of zero
+CHUNK_BYTES = 2**24  # of temporaries at once, on the CPU: about what a cache holds
+DEVICE_CHUNK_BYTES = 2**30
+TEMPORARIES = 8  # float64 or int64 arrays of one band's knots and shifts that live at a time
+GRAPH_BYTES = 2**28  # of look-ups that a graph may keep; beyond, backward makes them anew
 
 
 class SyntheticPhotometry(Float64Module):
@@ -44,6 +46,9 @@ class SyntheticPhotometry(Float64Module):
         Over the part of the filter that the spectrum covers (the equation above), or over the whole
         filter, as if the spectrum were zero where it was not measured. The latter at ``nu = 1`` is
         3631 Jy times the AB maggies of speclite for a zero-padded spectrum.
+    chunk_bytes : int, optional
+        Working memory of one block of spectra; results do not depend on it. Default: 16 MiB on the
+        CPU, about what a cache holds, and 1 GiB on other devices.
 
     Raises
     ------
@@ -63,16 +68,21 @@ class SyntheticPhotometry(Float64Module):
 
     wavelength: Tensor
     spacing: Tensor
-    knots: Tensor
-    knot_position: Tensor
-    lines: Tensor
     whole: Tensor
 
     def __init__(
-        self, filters: FilterSet, wavelength: Any, *, denominator: str = "covered"
+        self,
+        filters: FilterSet,
+        wavelength: Any,
+        *,
+        denominator: str = "covered",
+        chunk_bytes: int | None = None,
     ) -> None:
         super().__init__()
         self.denominator = _check.one_of("denominator", denominator, DENOMINATORS)
+        if chunk_bytes is not None and chunk_bytes <= 0:
+            raise ValueError(f"chunk_bytes must be positive, got {chunk_bytes}")
+        self.chunk_bytes = chunk_bytes
         if not isinstance(filters, FilterSet):
             raise TypeError(
                 f"filters must be a FilterSet, got {type(filters).__name__}: make one with "
@@ -90,15 +100,11 @@ class SyntheticPhotometry(Float64Module):
                 f"Angstrom, not in nm or as a logarithm, and in the observer's frame"
             )
         self.filters = filters
-        knots, lines, whole = _lines(filters)
-        self.log_step = _log_step(wavelength, filters)
-        position = (knots / wavelength[0]).log() / (self.log_step or 1.0)
-        self.register_buffer("knot_position", position, persistent=False)
+        self.sums = FilterSums(filters, wavelength)
+        self.squares = FilterSums(filters, wavelength, power=2)
         self.register_buffer("wavelength", wavelength, persistent=False)
         self.register_buffer("spacing", wavelength.diff(), persistent=False)
-        self.register_buffer("knots", knots, persistent=False)
-        self.register_buffer("lines", lines, persistent=False)
-        self.register_buffer("whole", whole, persistent=False)
+        self.register_buffer("whole", _whole(filters), persistent=False)
 
     def forward(
         self, flux: Tensor, nu: Tensor, valid: Tensor | None = None
@@ -132,40 +138,107 @@ class SyntheticPhotometry(Float64Module):
             If `flux` or `nu` is not floating-point, or `valid` is not bool.
         """
         result = torch.promote_types(_check.floating("flux", flux).dtype, torch.float32)
-        flux, nu, valid = self._read(flux, nu, valid)
-        lead = _check.broadcast("flux", flux.shape[:-1], "nu", nu.shape[:-1])
-        nu = nu.expand(*lead, nu.shape[-1])
-        edge = self._first_pixel(nu.detach().unsqueeze(-1))
+        bands, coverage = self.evaluate(flux, nu, valid)
+        return bands.to(result), coverage.to(result)
+
+    def evaluate(
+        self, flux: Tensor, nu: Tensor, valid: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As `forward`, in float64 whatever comes in."""
+        flux, nu, valid = self._read("flux", flux, nu, valid)
+        above, covered = self._in_blocks(self._sums, flux, nu, valid)
+        return self._divide(above, covered, nu, 1)
+
+    def variance(self, ivar: Tensor, nu: Tensor, valid: Tensor | None = None) -> Tensor:
+        r"""Variance of the flux in bands, from the inverse variance of every pixel.
+
+        .. math:: \operatorname{Var} \Phi'(\nu) = \frac{\nu^4 \sum_k
+                  \left[w_k\,\lambda_k\,R(\nu\lambda_k)\right]^2 / \mathrm{ivar}_k}
+                  {\left[\sum_k w_k\,(c/\lambda_k)\,R(\nu\lambda_k)\right]^2}
+
+        Exact for independent pixels (the paper ignores errors); neighbouring pixels of a
+        resampled spectrum are not quite.
+
+        Parameters
+        ----------
+        ivar : Tensor, shape (..., L)
+            Inverse variance of the flux, not negative. A pixel of zero ivar counts nowhere: this is
+            the variance of ``forward(flux, nu, valid & (ivar > 0))``.
+        nu, valid
+            As in `forward`.
+
+        Returns
+        -------
+        Tensor, shape (..., C, B), float64
+            In the square of the unit of `forward`. 0 where no pixel falls into the filter.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, an ivar at a valid pixel is negative or not finite, or `nu` is not
+            positive.
+        TypeError
+            If `ivar` or `nu` is not floating-point, or `valid` is not bool.
+        """
+        ivar, nu, valid = self._read("ivar", ivar, nu, valid)
+        if _check.can_read_free(ivar):
+            used = ivar if valid is None else ivar[valid]
+            if not bool((used >= 0).all()):
+                raise ValueError("ivar must not be negative: 0 marks an untrusted pixel")
+        trusted = ivar > 0 if valid is None else valid & (ivar > 0)
+        above, covered = self._in_blocks(self._sums_of_squares, ivar, nu, trusted)
+        return self._divide(above, covered, nu, 2)[0]
+
+    def _sums(self, flux: Tensor, nu: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Both sums of the equation, (N, C, B), from `flux` (N, L) and `nu` (N, C)."""
         weight = self._trapezoid(valid)
-        numerator = nu.unsqueeze(-1).square() * self._sum(weight * self.wavelength * flux, nu, edge)
-        covered = self._sum(weight * (SPEED_OF_LIGHT / self.wavelength), nu, edge)
+        if valid is not None:
+            flux = torch.where(valid, flux, 0.0)
+        pixels = self.sums.first_pixels(nu.detach())
+        above = self.sums(pixels, nu, weight * self.wavelength * flux.double())
+        return above, self.sums(pixels, nu, weight * (SPEED_OF_LIGHT / self.wavelength))
+
+    def _sums_of_squares(self, ivar: Tensor, nu: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for the variance."""
+        weight = self._trapezoid(valid)
+        variance = torch.where(valid, ivar.double(), torch.inf).reciprocal()
+        values = (weight * self.wavelength).square() * variance
+        above = self.squares(self.squares.first_pixels(nu.detach()), nu, values)
+        pixels = self.sums.first_pixels(nu.detach())
+        return above, self.sums(pixels, nu, weight * (SPEED_OF_LIGHT / self.wavelength))
+
+    def _in_blocks(
+        self, kernel: Kernel, spectra: Tensor, nu: Tensor, valid: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Sums (..., C, B) for spectra and shifts whose leading dimensions broadcast."""
+        lead = _check.broadcast("flux", spectra.shape[:-1], "nu", nu.shape[:-1])
+        flat = [
+            None if x is None else x.expand(*lead, -1).reshape(lead.numel(), x.shape[-1])
+            for x in (spectra, nu, valid)
+        ]
+        shape = (*lead, nu.shape[-1], len(self.filters))
+        looked_up = lead.numel() * nu.shape[-1] * len(self.sums.knots) * 8
+        rows, keep = self._spectra_at_once(nu), looked_up <= GRAPH_BYTES
+        above, covered = in_blocks(kernel, flat, rows, keep=keep)
+        return above.reshape(shape), covered.reshape(shape)
+
+    def _spectra_at_once(self, nu: Tensor) -> int:
+        """How many spectra fit the working memory."""
+        default = CHUNK_BYTES if nu.device.type == "cpu" else DEVICE_CHUNK_BYTES
+        longest = max(nu.shape[-1] * max(self.sums.sizes), len(self.wavelength))
+        return max(1, (self.chunk_bytes or default) // (TEMPORARIES * longest * 8))
+
+    def _divide(
+        self, above: Tensor, covered: Tensor, nu: Tensor, power: int
+    ) -> tuple[Tensor, Tensor]:
+        """The equation or its square, and the coverage; both 0 where nothing is seen."""
+        nu = nu.unsqueeze(-1)
         coverage = covered / self.whole
         reached = coverage > ROUNDING
         below = self.whole if self.denominator == "full" else torch.where(reached, covered, 1.0)
         # 0, but NaN where nu is: on a device its values are not looked at
-        bands = torch.where(reached, numerator / below, 0 * nu.unsqueeze(-1))
-        return bands.to(result), torch.where(reached, coverage.clamp(max=1), 0.0).to(result)
-
-    def _first_pixel(self, nu: Tensor) -> Tensor:
-        """First pixel whose shifted wavelength is not below each knot, shape (..., C, K)."""
-        if self.log_step is None:
-            return torch.searchsorted(self.wavelength, self.knots / nu)
-        # Arithmetic instead of a search. Where rounding moves a pixel that lies on a knot to the
-        # other side, the two lines that meet there give it the same response.
-        position = self.knot_position - nu.log() / self.log_step
-        return position.nan_to_num().ceil().clamp(0, len(self.wavelength)).long()
-
-    def _sum(self, values: Tensor, nu: Tensor, edge: Tensor) -> Tensor:
-        """Sum over pixels of ``values * R(nu * wavelength)``, shape (..., C, B)."""
-        moments = torch.stack([values, values * self.wavelength], -1)
-        prefix = nn.functional.pad(moments.cumsum(-2), (0, 0, 1, 0))
-        if prefix.ndim > 2:  # each spectrum its own sums: one long table, rows counted on
-            prefix = prefix.expand(*edge.shape[:-2], *prefix.shape[-2:])
-            first = torch.arange(edge.shape[:-2].numel(), device=edge.device) * prefix.shape[-2]
-            edge = edge + first.reshape(*edge.shape[:-2], 1, 1)
-        stretch = nn.functional.embedding(edge, prefix.flatten(0, -2)).diff(dim=-2)
-        constant, slope = (stretch.flatten(-2) @ self.lines).chunk(2, -1)
-        return constant + nu.unsqueeze(-1) * slope
+        ratio = torch.where(reached, nu ** (2 * power) * above / below**power, 0 * nu)
+        return ratio, torch.where(reached, coverage.clamp(max=1), 0.0)
 
     def _trapezoid(self, valid: Tensor | None) -> Tensor:
         """Trapezoid weights: half of each interval goes to both its ends, if both are valid."""
@@ -175,27 +248,28 @@ class SyntheticPhotometry(Float64Module):
         return nn.functional.pad(spacing, (0, 1)) + nn.functional.pad(spacing, (1, 0))
 
     def _read(
-        self, flux: Tensor, nu: Tensor, valid: Tensor | None
+        self, name: str, values: Tensor, nu: Tensor, valid: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The arguments in float64 after all checks, `flux` zero where it is not valid."""
-        if flux.ndim == 0 or flux.shape[-1] != len(self.wavelength):
+        """The arguments after all checks, `nu` in float64."""
+        if _check.floating(name, values).shape[-1:] != (len(self.wavelength),):
             raise ValueError(
-                f"flux must have shape (..., {len(self.wavelength)}), one entry a wavelength; "
-                f"got {tuple(flux.shape)}"
+                f"{name} must have shape (..., {len(self.wavelength)}), one entry a wavelength; "
+                f"got {tuple(values.shape)}"
             )
         if _check.floating("nu", nu).ndim == 0:
             raise ValueError("nu must have shape (..., C), got a scalar: call nu.reshape(1)")
         if _check.can_read_free(nu) and not bool(((nu > 0) & nu.isfinite()).all()):
             raise ValueError("nu = (1 + z) / (1 + z_spec) must be positive and finite")
         if valid is not None:
-            _check.mask("valid", valid, flux.shape, "flux")
-            flux = torch.where(valid, flux, 0.0)
-        if _check.can_read_free(flux) and not bool(flux.isfinite().all()):
-            raise ValueError(
-                "flux must be finite at valid pixels, got NaN or infinity: mark those pixels "
-                "invalid, valid=flux.isfinite()"
-            )
-        return flux.double(), nu.double(), valid
+            _check.mask("valid", valid, values.shape, name)
+        if _check.can_read_free(values):
+            finite = values.isfinite() if valid is None else values.isfinite() | ~valid
+            if not bool(finite.all()):
+                raise ValueError(
+                    f"{name} must be finite at valid pixels, got NaN or infinity: mark those "
+                    f"pixels invalid, valid={name}.isfinite()"
+                )
+        return values, nu.double(), valid
 
     def extra_repr(self) -> str:
         """Filters, wavelengths and denominator, for ``repr``."""
@@ -206,43 +280,11 @@ class SyntheticPhotometry(Float64Module):
         )
 
 
-def _log_step(wavelength: Tensor, filters: FilterSet) -> float | None:
-    """Step of a grid that is uniform in ln wavelength to rounding; None for any other.
-
-    None also where a filter ends on a jump: there the side on which a pixel falls matters.
-    """
-    position = (wavelength / wavelength[0]).log()
-    step = (position[-1] / (len(wavelength) - 1)).item()
-    even = (position / step - torch.arange(len(wavelength))).abs().max() < 1e-9
-    closed = all(curve[0] == 0 == curve[-1] for curve in filters.responses)
-    return step if even and closed else None
-
-
-def _lines(filters: FilterSet) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Every filter's knots in one row, the line on each stretch between them, and the integrals.
-
-    Returns
-    -------
-    knots : Tensor, shape (K,)
-        Tabulated wavelengths of all bands, one after another. The last of each band is a hair
-        longer, so that a pixel right there still counts.
-    lines : Tensor, shape (2 (K - 1), 2 B)
-        What the two prefix differences of each stretch contribute to each band: even rows the
-        intercept (to the first B columns), odd rows the slope (to the last B).
-    whole : Tensor, shape (B,)
-        :math:`\int c\,R(\lambda)/\lambda\,d\lambda` over the whole filter, exact.
-    """
-    bands = len(filters)
-    knots, whole = [], []
-    lines = torch.zeros(sum(map(len, filters.wavelengths)), 2, 2, bands, dtype=torch.float64)
-    start = 0
-    for band, (x, y) in enumerate(zip(filters.wavelengths, filters.responses, strict=True)):
+def _whole(filters: FilterSet) -> Tensor:
+    r""":math:`\int c\,R(\lambda)/\lambda\,d\lambda` over each whole filter, exact; shape (B,)."""
+    integrals = []
+    for x, y in zip(filters.wavelengths, filters.responses, strict=True):
         slope = y.diff() / x.diff()
         intercept = y[:-1] - slope * x[:-1]
-        lines[start : start + len(slope), 0, 0, band] = intercept
-        lines[start : start + len(slope), 1, 1, band] = slope
-        integral = intercept * (x[1:] / x[:-1]).log() + slope * x.diff()
-        whole.append(SPEED_OF_LIGHT * integral.sum())
-        knots.append(torch.cat([x[:-1], torch.nextafter(x[-1:], x[-1:] + 1)]))
-        start += len(x)  # the stretch from one band's last knot to the next one's first stays zero
-    return torch.cat(knots), lines[:-1].reshape(-1, 2 * bands), torch.stack(whole)
+        integrals.append((intercept * (x[1:] / x[:-1]).log() + slope * x.diff()).sum())
+    return SPEED_OF_LIGHT * torch.stack(integrals)
