@@ -2,9 +2,9 @@
 
     PHOTOZ_LOSSES_DATA=... python benchmarks/filling.py
 
-The folder ``spectra`` in there holds SDSS files ``spec-PLATE-MJD-FIBER.fits``. Those that end short of 9,500 Å (the
-spectrographs before BOSS, 3,800-9,200 Å) at redshifts below 0.4 are taken. Two catalogue fluxes
-stand in each file, in nanomaggies:
+The folder ``spectra`` in there holds SDSS files ``spec-PLATE-MJD-FIBER.fits``. Those that end
+short of 9,500 Å (the spectrographs before BOSS, 3,800-9,200 Å) at redshifts below 0.4 are taken.
+Two catalogue fluxes stand in each file, in nanomaggies:
 
 * CALIBFLUX, from the images: fibre magnitudes, scaled to point sources as the spectra are, AB. It
   has flux in u and z that no spectrum saw. One grey offset a galaxy, the median of those in g, r

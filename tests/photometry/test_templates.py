@@ -505,7 +505,7 @@ def test_templates_are_read_without_importing_kcorrect(kcorrects):
 
 
 def test_without_kcorrect_the_package_to_install_is_named(monkeypatch):
-    monkeypatch.setattr("photoz_losses.photometry.templates.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "kcorrect", None)
     with pytest.raises(ImportError, match="pip install kcorrect"):
         Templates.from_kcorrect()
 
