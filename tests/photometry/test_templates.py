@@ -493,6 +493,29 @@ def test_kcorrects_templates_are_kcorrects(kcorrects):
     np.testing.assert_array_equal(kcorrects.flux.numpy(), own.flux)
 
 
+def test_sums_have_the_fluxes_that_kcorrect_gives_the_same_coefficients(kcorrects):
+    from kcorrect.kcorrect import Kcorrect
+    from kcorrect.template import SED
+
+    z = np.array([0.0, 0.1, 0.3])
+    fitter = Kcorrect(
+        responses=[f"sdss_{band}0" for band in "ugriz"],
+        templates=SED(wave=kcorrects.wavelength.numpy(), flux=kcorrects.flux.numpy()),
+        nredshift=5,
+        redshift_range=[0.0, 0.4],
+    )
+    scale = 1 / kcorrects.flux.median(-1).values.numpy()
+    amounts = scale * np.array([[1.0, 0, 2, 0, 1], [0, 3, 0, 1, 0], [1, 1, 1, 1, 1]])
+    expected = fitter.reconstruct(redshift=z, coeffs=amounts)
+    wavelength = torch.from_numpy(np.geomspace(2500.0, 12000.0, 20001))
+    flux = kcorrects.spectrum(torch.from_numpy(amounts), wavelength, torch.from_numpy(z))
+    photometry = SyntheticPhotometry(FilterSet.from_speclite("sdss2010-*"), wavelength)
+    bands, _ = photometry(flux, torch.ones(1))
+    ratio = bands.squeeze(-2).numpy() / 3631e-23 / expected
+    np.testing.assert_allclose(ratio, 1.0, atol=0.1)  # other filter curves, of 2001: u most
+    np.testing.assert_allclose(ratio[:, 1:4], 1.0, atol=0.03)
+
+
 def test_templates_are_read_without_importing_kcorrect(kcorrects):
     code = (
         "import sys; from photoz_losses.photometry import Templates; Templates.from_kcorrect();"
