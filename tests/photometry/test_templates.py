@@ -94,7 +94,7 @@ def test_the_fit_is_scipys_bounded_least_squares_on_the_pixels_it_used(seed, z, 
     design = np.array([model(row, GRID, z) for row in np.eye(3)]).T
     root = np.sqrt(ivar)[kept]
     witness = lsq_linear(
-        design[kept] * root[:, None], flux[kept] * root, bounds=(0, np.inf), tol=1e-14
+        design[kept] * root[:, None], flux[kept] * root, bounds=(0, np.inf), method="bvls"
     )
     cost = [
         (root**2 * (flux - design @ a)[kept] ** 2).sum()
