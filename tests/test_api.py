@@ -16,7 +16,8 @@ INVENTORY = {
         CDELoss CRPSLoss FluxLoss InvarianceLoss L2Penalty RedshiftBins RedshiftCrossEntropy
         SpectrophotometricFluxLoss TotalLoss cde_loss cross_entropy crps_loss flux_loss
         flux_residual invariance_loss l2_penalty photometry transforms""",
-    photometry: "FilterSet Spectra SyntheticPhotometry flux_residual read_sdss_spectra",
+    photometry: """
+        FilterSet Spectra SyntheticPhotometry Templates flux_residual read_sdss_spectra""",
     transforms: "RandomDihedral ResampleBackground dihedral resample_background",
     metrics: "CRPS MAD PIT Bias CDELoss OutlierRate bias cde_loss crps mad outlier_rate pit",
     plots: "plot_densities plot_pit plot_redshifts",
@@ -33,7 +34,15 @@ MAY_IMPORT = {  # room: the rooms below it
     "plots": {"bins", "_check", "metrics"},
 }
 ORDER = {  # within a room: a file may import those before it
-    "photometry": ["filters", "spectra", "blocks", "filter_sums", "synthetic", "residual"],
+    "photometry": [
+        "filters",
+        "templates",
+        "spectra",
+        "blocks",
+        "filter_sums",
+        "synthetic",
+        "residual",
+    ],
     "losses": ["_reduce", "cross_entropy", "cde", "crps", "invariance", "flux", "total"],
     "transforms": ["_images", "dihedral", "background"],
     "metrics": ["point", "pit", "scores"],

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from photoz_losses import _check
+from photoz_losses.photometry.templates import Templates
 
+REACH = (2050.0, 16000.0)  # sdss2010 u to z of a galaxy in [0, 0.4], moved anywhere in [0, 0.4]
+JOINT_SCATTER = 0.1  # how far from 1 a ratio of data to fit is expected
 SDSS_STEP = 1e-4  # of log10 wavelength between pixels of every SDSS and BOSS spectrum
 
 
@@ -73,6 +76,90 @@ class Spectra:
         some = {name: getattr(self, name)[rows] for name in ("flux", "ivar", "z", "valid")}
         return type(self)(wavelength=self.wavelength, **some)
 
+    def extend(
+        self,
+        templates: Templates,
+        *,
+        reach: tuple[float, float] | None = None,
+        joint: float = 200.0,
+    ) -> Self:
+        r"""The spectra continued by a fit of templates wherever they have no pixels.
+
+        `Templates.fit` to the pixels that are valid and have `ivar` above 0; its sum of templates
+        then stands in every pixel that is not valid, within the grid and on both sides of it.
+        Beyond a spectrum's first and last pixel the fit is scaled such that it meets the data
+        there.
+
+        Parameters
+        ----------
+        templates : Templates
+            What galaxies look like.
+        reach : (low, high), optional
+            Observed wavelengths in Angstrom between which all spectra are to have pixels; the grid
+            grows by whole steps and is never cut. Default: 2050 to 16000, which holds the filters
+            of SDSS for redshifts and bins in [0, 0.4], as far as the templates reach.
+        joint : float
+            Width in Angstrom of the stretch next to each end of a spectrum over which data and fit
+            are compared for that scale, which is their ratio by least squares over the pixels that
+            decided the fit, with a prior of 1 and 0.1. 0: no scale, the fit alone.
+
+        Returns
+        -------
+        Spectra
+            On the longer grid, `valid` everywhere. Filled pixels have `ivar` 0, which tells them
+            from measured ones: ``ivar > 0``. Pixels that were valid are the same to the bit, those
+            of `ivar` 0 too; to fill these instead, mark them invalid before:
+            ``dataclasses.replace(spectra, valid=spectra.valid & (spectra.ivar > 0))``.
+
+        Raises
+        ------
+        ValueError
+            If a spectrum has no pixel to fit, a redshift is NaN, the templates do not reach the
+            wavelengths at some redshift, or the grid would have to grow and is neither even in
+            wavelength nor in its logarithm.
+
+        See Also
+        --------
+        Templates.fit : the coefficients of the fit.
+
+        Examples
+        --------
+        >>> from photoz_losses.photometry import Templates
+        >>> rest = torch.linspace(1000.0, 20000.0, 1901, dtype=torch.float64)
+        >>> templates = Templates(rest, torch.stack([5000.0 / rest, rest / 5000.0]))
+        >>> wavelength = 10 ** torch.linspace(3.6, 3.9, 3001, dtype=torch.float64)
+        >>> flux = (wavelength / 5000.0).unsqueeze(0)
+        >>> all_of_it = torch.ones_like(flux, dtype=torch.bool)
+        >>> spectra = Spectra(wavelength, flux, torch.ones_like(flux), torch.zeros(1), all_of_it)
+        >>> longer = spectra.extend(templates, reach=(3000.0, 12000.0))
+        >>> spectra, longer
+        (Spectra(1 on 3001 pixels, 3981.07-7943.28 A), Spectra(1 on 6020 pixels, 3000.54-11997.8 A))
+        >>> bool(torch.allclose(longer.flux, longer.wavelength / 5000.0))
+        True
+        >>> (longer.ivar > 0).sum()
+        tensor(3001)
+        """
+        if not isinstance(templates, Templates):
+            raise TypeError(f"templates must be Templates, got {type(templates).__name__}")
+        if not 0 <= joint < float("inf"):
+            raise ValueError(f"joint must be a width in Angstrom, 0 for none; got {joint}")
+        if reach is None:
+            low, high = templates.reach(self.z)
+            reach = (max(REACH[0], low), min(REACH[1], high))
+        wavelength, before = _longer(self.wavelength, *reach)
+        own = slice(before, before + len(self.wavelength))
+        shape = (len(self), len(wavelength))
+        flux, ivar = (part.new_zeros(shape) for part in (self.flux, self.ivar))
+        valid = self.valid.new_zeros(shape)
+        flux[:, own], ivar[:, own], valid[:, own] = self.flux, self.ivar, self.valid
+        weight = torch.where(valid, ivar, 0.0)
+        coefficients, used = templates.fit(wavelength, flux, weight, self.z)
+        fit = templates.spectrum(coefficients, wavelength, self.z)
+        fit = _joined(fit, flux.double(), weight.double() * used, valid, wavelength, joint)
+        flux = torch.where(valid, flux, fit.to(flux.dtype))
+        ivar = torch.where(valid, ivar, 0.0)
+        return type(self)(wavelength, flux, ivar, self.z, torch.ones_like(valid))
+
     def to(self, device: torch.device | str) -> Self:
         """The same spectra on another device."""
         return type(self)(
@@ -82,6 +169,48 @@ class Spectra:
     def __repr__(self) -> str:
         low, high = self.wavelength[0].item(), self.wavelength[-1].item()
         return f"Spectra({len(self)} on {len(self.wavelength)} pixels, {low:.6g}-{high:.6g} A)"
+
+
+def _longer(wavelength: Tensor, low: float, high: float) -> tuple[Tensor, int]:
+    """The grid with whole steps added within [low, high], and how many of them come before it."""
+    if not 0 < low < high < float("inf"):
+        raise ValueError(
+            f"reach must be (low, high) in Angstrom, 0 < low < high; got {low}, {high}"
+        )
+    grid = wavelength.double()
+    if grid[0] <= low and high <= grid[-1]:
+        return wavelength, 0
+    count = torch.arange(len(grid), dtype=torch.float64, device=grid.device)
+    for forward, back in ((torch.log, torch.exp), (torch.clone, torch.clone)):
+        position = forward(grid)
+        step = (position[-1] - position[0]) / (len(grid) - 1)
+        if (((position - position[0]) / step - count).abs() < 0.01).all():  # float32 grids too
+            ends = forward(torch.tensor([low, high], dtype=torch.float64, device=grid.device))
+            more = torch.stack([position[0] - ends[0], ends[1] - position[-1]]) / step
+            before, after = (int(n) for n in (more + 1e-6).floor().clamp(min=0))
+            new = step * torch.arange(1, max(before, after) + 1, device=grid.device)
+            below, above = position[0] - new[:before].flip(0), position[-1] + new[:after]
+            parts = [back(below).to(wavelength), wavelength, back(above).to(wavelength)]
+            return torch.cat(parts), before
+    raise ValueError(
+        f"wavelength is even neither in Angstrom nor in its logarithm, so that it cannot grow to "
+        f"reach {low:g} to {high:g} A: give reach=({grid[0]:g}, {grid[-1]:g}) to fill gaps within "
+        f"the grid only, or bring the spectra onto an even grid"
+    )
+
+
+def _joined(
+    fit: Tensor, flux: Tensor, weight: Tensor, valid: Tensor, wavelength: Tensor, joint: float
+) -> Tensor:
+    """`fit`, scaled beyond each spectrum's ends such that it meets the data next to them."""
+    x = wavelength.double()
+    first = torch.where(valid, x, float("inf")).amin(-1, keepdim=True)
+    last = torch.where(valid, x, 0.0).amax(-1, keepdim=True)
+    for beyond, near in ((x < first, x < first + joint), (x > last, x > last - joint)):
+        data = (weight * near * fit * flux).sum(-1, keepdim=True) + JOINT_SCATTER**-2
+        model = (weight * near * fit.square()).sum(-1, keepdim=True) + JOINT_SCATTER**-2
+        fit = torch.where(beyond, fit * (data / model).clamp(min=0), fit)
+    return fit
 
 
 class _File(NamedTuple):
