@@ -35,7 +35,7 @@ MAY_IMPORT = {  # room: the rooms below it
 ORDER = {  # within a room: a file may import those before it
     "photometry": [
         *("filters", "spectra", "synthetic", "residual"),
-        *("_header", "_pieces", "_store", "_build", "table"),
+        *("_header", "_pieces", "_mapped", "_store", "_build", "table"),
     ],
     "losses": ["_reduce", "cross_entropy", "cde", "crps", "invariance", "flux", "total"],
     "transforms": ["_images", "dihedral", "background"],

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.photometry._header import differences
+from photoz_losses.photometry._mapped import MappedColumn
 from photoz_losses.photometry._pieces import ID_BYTES, Piece, refuse_outside
-from photoz_losses.photometry._store import MappedColumn, Store, fresh, schema
+from photoz_losses.photometry._store import Store, fresh, schema
 from photoz_losses.photometry.residual import flux_residual
 from photoz_losses.photometry.synthetic import SyntheticPhotometry
 
@@ -146,11 +147,15 @@ def _on_cluster(
 ) -> Iterator[tuple[Piece, Chunk | None]]:
     """The same calls on the workers of a Dask client, in the order in which they end."""
     try:
-        from distributed import as_completed
+        from distributed import Client, as_completed
     except ImportError as error:
         raise ImportError(
             "client= needs dask and distributed: pip install 'photoz-losses[scale]'"
         ) from error
+    if not isinstance(client, Client):
+        raise TypeError(
+            f"client must be a distributed.Client, got {type(client).__name__}: Client(cluster)"
+        )
     everywhere = client.scatter(work, broadcast=True)
     running: dict[Any, tuple[Piece, Any]] = {}
     ended = as_completed()

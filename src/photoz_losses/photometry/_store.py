@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from photoz_losses.photometry._header import FORMAT
+from photoz_losses.photometry._mapped import MappedColumn
 from photoz_losses.photometry._pieces import ID_BYTES
 
 Array = npt.NDArray[Any]
@@ -124,7 +125,7 @@ class Store:
         clamped = [np.fromfile(self.file("clamped", number), "<i4") for number in range(chunks)]
         number = int(sum(chunk.sum(dtype=np.int64) for chunk in clamped))
         done = self.header | {"complete": True, "galaxies": galaxies, "clamped": number}
-        group.attrs.update(done)
+        group.update_attributes(done)  # one write; attrs.update is one a key
         return type(self)(self.path, done)
 
     def digests(self) -> Tensor:
@@ -133,11 +134,11 @@ class Store:
         found = b"".join(self.digest(number) or bytes(32) for number in range(chunks))
         return torch.from_numpy(np.frombuffer(found, np.uint8).reshape(-1, 32).copy())
 
-    def columns(self) -> dict[str, "MappedColumn"]:
+    def columns(self) -> dict[str, MappedColumn]:
         """All arrays of a finished table."""
         return {name: self.map(name) for name in schema(self.header)}
 
-    def map(self, name: str) -> "MappedColumn":
+    def map(self, name: str) -> MappedColumn:
         """One array of a finished table, mapped into memory when it is looked at."""
         dtype, row = schema(self.header)[name]
         galaxies, chunk = self.header["galaxies"], self.header["chunk"]
@@ -163,69 +164,6 @@ class Store:
             if not (file.is_file() and file.stat().st_size == size):
                 raise ValueError(f"{file} is missing or not of {size} bytes: the table is damaged")
         return MappedColumn(self.path / name, dtype, row, galaxies, chunk)
-
-
-@dataclass
-class MappedColumn:
-    """Rows of an array on disk. Pickles as its path; maps a file when a row of it is asked for."""
-
-    path: Path
-    dtype: np.dtype[Any]
-    row: tuple[int, ...]
-    galaxies: int
-    chunk: int
-    maps: dict[int, Array] = field(default_factory=dict, repr=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"maps": {}}
-
-    def __len__(self) -> int:
-        return self.galaxies
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Galaxies first."""
-        return (self.galaxies, *self.row)
-
-    def __getitem__(self, index: Any) -> Tensor:
-        """Copies of the rows that a tensor of this shape would give for `index`."""
-        rows = _rows(index, self.galaxies)
-        out = torch.empty(
-            (*rows.shape, *self.row), dtype=torch.from_numpy(np.empty(0, self.dtype)).dtype
-        )
-        flat = out.view(-1, *self.row).numpy()
-        for place, row in enumerate(rows.flatten().tolist()):
-            number, within = divmod(row, self.chunk)
-            flat[place] = self._map(number)[within]
-        return out
-
-    def whole(self) -> Tensor:
-        """All rows, in memory."""
-        out = np.empty(self.shape, self.dtype)
-        for start in range(0, self.galaxies, self.chunk):
-            part = out[start : start + self.chunk]
-            part[:] = self._map(start // self.chunk)[: len(part)]
-        return torch.from_numpy(out)
-
-    def _map(self, number: int) -> Array:
-        if number not in self.maps:
-            file = self.path.joinpath("c", str(number), *["0"] * len(self.row))
-            self.maps[number] = np.memmap(file, self.dtype, "r", shape=(self.chunk, *self.row))
-        return self.maps[number]
-
-
-def _rows(index: Any, length: int) -> Tensor:
-    """Row numbers that an index stands for: a scalar for one, else a vector."""
-    if isinstance(index, slice):
-        return torch.arange(*index.indices(length))
-    rows = torch.as_tensor(index).cpu()
-    if rows.dtype == torch.bool:
-        return torch.arange(length)[rows]
-    if rows.is_floating_point() and rows.numel():
-        raise IndexError(f"index must be of integers, a slice or a mask, got {rows.dtype}")
-    if rows.numel() and not -length <= int(rows.min()) <= int(rows.max()) < length:
-        raise IndexError(f"index {index} is out of range for {length} galaxies")
-    return rows.long() % max(length, 1)
 
 
 @contextmanager

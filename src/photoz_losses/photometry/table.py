@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.photometry import _build, _header, _pieces
-from photoz_losses.photometry._store import MappedColumn, Store, fresh
+from photoz_losses.photometry._mapped import MappedColumn
+from photoz_losses.photometry._store import Store, fresh
 from photoz_losses.photometry.filters import FilterSet
 from photoz_losses.photometry.residual import check_options
 from photoz_losses.photometry.synthetic import SyntheticPhotometry
@@ -262,7 +263,9 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: Any) -> tuple[Tensor, Tensor]:
         """Residual and band weight of one galaxy or of many."""
-        index = list(index) if isinstance(index, tuple) else index
+        if isinstance(index, list | tuple | np.ndarray):
+            index = torch.as_tensor(index)  # a tensor would truncate a list of fractions
+            index = index if index.numel() else index.long()
         return self._columns["residual"][index], self._columns["band_weight"][index]
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
