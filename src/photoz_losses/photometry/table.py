@@ -24,7 +24,7 @@ DTYPES = (torch.float16, torch.float32)
 
 
 class FluxTable(Dataset[tuple[Tensor, Tensor]]):
-    r"""Residuals of many galaxies, as `flux_residual` makes them, for `FluxLoss`.
+    r"""Residuals of many galaxies, as `photoz_losses.flux_residual` makes them, for `FluxLoss`.
 
     Made by `build` or `load`. ``table[index]`` is ``(residual, band_weight)``, what `FluxLoss`
     takes: of one galaxy, shapes (C, B) and (B,), for an integer; of many, with the galaxies first,
@@ -106,12 +106,12 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
             Galaxies in one file, and in one unit of work.
         client : distributed.Client, optional
             The chunks are computed, and with `path` written, by its workers, which must see the
-            folder under that path, and the files if `spectra` are files. Default: this process.
+            folder under that path, and the files if they are to be read. Default: this process.
             The table does not depend on the number of workers.
         progress : bool
             Whether to show a progress bar, if tqdm is there.
         quadrature, min_coverage, dimming, cosmology
-            As in `flux_residual`.
+            As in `photoz_losses.flux_residual`.
 
         Returns
         -------
