@@ -2,9 +2,10 @@
 
 import numpy as np
 import torch
+from astropy.io import fits
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from reference import flux_in_band
+from reference import C_ANGSTROM, flux_in_band
 from torch import Tensor
 
 from photoz_losses.photometry import FilterSet
@@ -77,6 +78,14 @@ def off_the_knots(wavelength, filters: FilterSet, nu: Tensor, angstrom: float) -
     return bool((moved.unsqueeze(-1) - knots).abs().min() > angstrom)
 
 
+def at_least_some_scale(largest: Tensor, wavelength, flux: Tensor, nu: Tensor) -> Tensor:
+    """`largest`, or a thousandth of the largest f_nu: where all flux lies in a curve's zeros,
+    the value is nothing but rounding.
+    """
+    f_nu = torch.as_tensor(wavelength).square() * flux.abs() * nu.max().square() / C_ANGSTROM
+    return torch.maximum(largest, 1e-3 * f_nu.max())
+
+
 def double_loop(wavelength, flux: Tensor, filters: FilterSet, nu: Tensor, denominator="covered"):
     """Flux in bands and coverage of one spectrum, one shift and one band at a time; (C, B) each."""
     curves = [
@@ -109,3 +118,24 @@ def assert_meets_the_bounds(got, expected, largest: Tensor | None = None) -> Non
     assert (bands[coverage_loop == 0] == 0).all()
     assert (coverage[coverage_loop == 0] == 0).all()
     assert ((coverage - coverage_loop.clamp(max=1)).abs() <= 1e-10).all()
+
+
+def write_spectrum(path, first: int, flux, z: float = 0.1, ivar=None, drop=(), offset: float = 0.0):
+    """A file in the layout of spec-PLATE-MJD-FIBER.fits, from pixel `first` of SDSS's log grid."""
+    flux = np.asarray(flux, dtype=np.float32)
+    columns = {
+        "flux": flux,
+        "loglam": ((first + np.arange(len(flux)) + offset) * 1e-4).astype(np.float32),
+        "ivar": np.ones_like(flux) if ivar is None else np.asarray(ivar, dtype=np.float32),
+    }
+    summary = fits.BinTableHDU.from_columns([fits.Column("Z", "E", array=[z])])
+    coadd = fits.BinTableHDU.from_columns(
+        [
+            fits.Column(name, "E", array=values)
+            for name, values in columns.items()
+            if name not in drop
+        ]
+    )
+    hdus = [fits.PrimaryHDU(), coadd] + [summary] * ("Z" not in drop)
+    fits.HDUList(hdus).writeto(path)
+    return path

@@ -1,3 +1,6 @@
+import hashlib
+import struct
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -117,3 +120,39 @@ def test_bad_curves_are_named_with_the_mend(names, wavelengths, responses, messa
 def test_a_quantity_that_is_no_length_is_refused():
     with pytest.raises(u.UnitConversionError, match=r"Hz.*Angstrom"):
         FilterSet(["a"], [X * u.Hz], [Y])
+
+
+# Digest ------------------------------------------------------------------------------------------
+
+
+def test_equal_sets_have_equal_digests_of_64_hexadecimal_digits():
+    one, same = FilterSet(["a"], [X], [Y]), FilterSet(("a",), [torch.tensor(X)], [list(Y)])
+    assert one.digest == same.digest
+    assert len(bytes.fromhex(one.digest)) == 32
+
+
+def test_the_digest_is_the_same_on_every_machine():
+    # by hand: sha256(b"1 2 a" + the four numbers, little-endian)
+    one = FilterSet(["a"], [[5000.0, 6000.0]], [[1.0, 1.0]])
+    raw = b"1 2 a" + struct.pack("<4d", 5000.0, 6000.0, 1.0, 1.0)
+    assert one.digest == hashlib.sha256(raw).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        FilterSet(["b"], [X], [Y]),
+        FilterSet(["a"], [[np.nextafter(X[0], 0), *X[1:]]], [Y]),
+        FilterSet(["a"], [X], [[*Y[:-1], np.nextafter(Y[-1], 2)]]),
+        FilterSet(["a", "b"], [X, X], [Y, Y]),
+        FilterSet(["a"], [X[:-1]], [Y[:-1]]),
+    ],
+    ids=["name", "wavelength by one ulp", "response by one ulp", "one more", "one knot less"],
+)
+def test_the_digest_changes_with_every_bit(other):
+    assert other.digest != FilterSet(["a"], [X], [Y]).digest
+
+
+def test_the_order_of_the_bands_is_part_of_the_digest():
+    one = FilterSet(["a", "b"], [X, [4000.0, *X]], [Y, [0.0, *Y]])
+    assert one.digest != FilterSet(["b", "a"], [[4000.0, *X], X], [[0.0, *Y], Y]).digest

@@ -6,29 +6,9 @@ import torch
 from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
+from photometry.spectroscopy import write_spectrum
 
 from photoz_losses.photometry import Spectra, read_sdss_spectra
-
-
-def write_spectrum(path, first: int, flux, z: float = 0.1, ivar=None, drop=(), offset: float = 0.0):
-    """A file in the layout of spec-PLATE-MJD-FIBER.fits, from pixel `first` of SDSS's log grid."""
-    flux = np.asarray(flux, dtype=np.float32)
-    columns = {
-        "flux": flux,
-        "loglam": ((first + np.arange(len(flux)) + offset) * 1e-4).astype(np.float32),
-        "ivar": np.ones_like(flux) if ivar is None else np.asarray(ivar, dtype=np.float32),
-    }
-    summary = fits.BinTableHDU.from_columns([fits.Column("Z", "E", array=[z])])
-    coadd = fits.BinTableHDU.from_columns(
-        [
-            fits.Column(name, "E", array=values)
-            for name, values in columns.items()
-            if name not in drop
-        ]
-    )
-    hdus = [fits.PrimaryHDU(), coadd] + [summary] * ("Z" not in drop)
-    fits.HDUList(hdus).writeto(path)
-    return path
 
 
 @pytest.fixture
@@ -100,6 +80,50 @@ def test_pixels_of_zero_ivar_stay_valid(tmp_path):
     spectra = read_sdss_spectra([path])
     assert spectra.valid.all()
     assert spectra.ivar.tolist() == [[1, 0, 1]]
+
+
+# A given grid ------------------------------------------------------------------------------------
+
+
+def test_a_given_grid_takes_whole_pixels_and_leaves_out_the_rest(files):
+    grid = 10 ** (torch.arange(35810, 35850, dtype=torch.float64) * 1e-4)
+    spectra = read_sdss_spectra(files, wavelength=grid)
+    assert torch.equal(spectra.wavelength, grid)
+    whole = read_sdss_spectra(files)
+    for name in ("flux", "ivar", "valid"):
+        assert torch.equal(getattr(spectra, name), getattr(whole, name)[:, 10:50])
+    assert torch.equal(spectra.z, whole.z)
+
+
+def test_files_read_apart_onto_their_common_grid_are_the_same_as_together(files):
+    whole = read_sdss_spectra(files)
+    for row, path in enumerate(files):
+        one = read_sdss_spectra(path, wavelength=whole.wavelength)
+        for name in ("flux", "ivar", "valid", "z"):
+            assert torch.equal(getattr(one, name), getattr(whole[row], name))
+
+
+def test_a_grid_wider_than_all_files_is_not_valid_there(files):
+    grid = 10 ** (torch.arange(35700, 35900).double() * 1e-4)
+    spectra = read_sdss_spectra(files, wavelength=grid.float())  # rounding is no step
+    assert spectra.valid.sum() == read_sdss_spectra(files).valid.sum()
+    assert not spectra.valid[:, :100].any()
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [torch.linspace(3800.0, 9200.0, 4000), 10 ** ((torch.arange(35800, 35900) + 0.3) * 1e-4)],
+    ids=["linear", "between the pixels"],
+)
+def test_a_grid_that_is_not_sdss_s_is_refused(files, grid):
+    with pytest.raises(ValueError, match=r"wavelength must be whole steps of 0\.0001"):
+        read_sdss_spectra(files, wavelength=grid)
+
+
+def test_a_file_without_a_pixel_on_the_grid_is_named(files):
+    path = next(iter(files))
+    with pytest.raises(ValueError, match=names(path, "no pixel on the given wavelength")):
+        read_sdss_spectra([path], wavelength=10 ** (torch.arange(30000, 30100).double() * 1e-4))
 
 
 # Errors of reading: each names the file ----------------------------------------------------------

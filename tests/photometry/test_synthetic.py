@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from photometry.spectroscopy import (
     SDSS_GRID,
     assert_meets_the_bounds,
+    at_least_some_scale,
     double_loop,
     observed,
     off_the_knots,
@@ -24,7 +25,8 @@ DENOMINATORS = ["covered", "full"]
 
 
 def without_signs(wavelength, filters, flux, nu, denominator):
-    return double_loop(wavelength, flux.abs(), filters, nu, denominator)[0].max()
+    largest = double_loop(wavelength, flux.abs(), filters, nu, denominator)[0].max()
+    return at_least_some_scale(largest, wavelength, flux, nu)
 
 
 # Against the double loop -------------------------------------------------------------------------

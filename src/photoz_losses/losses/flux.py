@@ -17,6 +17,7 @@ def flux_loss(
     residual: Tensor,
     band_weight: Tensor | None = None,
     *,
+    variance: Tensor | None = None,
     reduction: str = "mean",
 ) -> Tensor:
     r"""Relative error of the expected flux in each band, averaged over the usable bands.
@@ -35,6 +36,11 @@ def flux_loss(
         Residuals r by bin and band, any floating-point type.
     band_weight : Tensor, shape (..., B), optional
         Weight of each band of each galaxy, not negative; 0 where a band is not usable. Default: 1.
+    variance : Tensor, shape (..., B), optional
+        Relative variance :math:`\sigma_b^2` of each band's flux at the true redshift, as
+        `photoz_losses.photometry.relative_variance` gives it. The loss of a band is then in units
+        of its error, :math:`|\sum_c p_c r_c| / \sigma_b`. Errors of calibration are not in it: for
+        bright galaxies add their square, say ``variance + 0.02**2``, or those rule the loss.
     reduction : {"mean", "sum", "none"}
         Over galaxies. A galaxy without a usable band counts, with loss 0.
 
@@ -46,8 +52,8 @@ def flux_loss(
     Raises
     ------
     ValueError
-        If shapes disagree, the logits look like probabilities, or a weight is negative or not
-        finite.
+        If shapes disagree, the logits look like probabilities, a weight is negative or not finite,
+        or the variance of a band in use is not positive.
     TypeError
         If an argument is not floating-point.
 
@@ -59,10 +65,13 @@ def flux_loss(
     >>> flux_loss(torch.zeros(1, 3), residual)
     tensor(0.0667)
     """
-    return reduce(_flux_score(_values.read_logits(logits), residual, band_weight), reduction)
+    score = _flux_score(_values.read_logits(logits), residual, band_weight, variance)
+    return reduce(score, reduction)
 
 
-def _flux_score(logits: Tensor, residual: Tensor, band_weight: Tensor | None) -> Tensor:
+def _flux_score(
+    logits: Tensor, residual: Tensor, band_weight: Tensor | None, variance: Tensor | None
+) -> Tensor:
     """Flux loss per galaxy, from logits that have been checked."""
     residual = _check.floating("residual", residual).to(logits.dtype)
     if residual.shape[:-1] != logits.shape:
@@ -75,16 +84,32 @@ def _flux_score(logits: Tensor, residual: Tensor, band_weight: Tensor | None) ->
             f"got {tuple(residual.shape)}{mend}"
         )
     bands = (*logits.shape[:-1], residual.shape[-1])
-    if band_weight is None:
+    if band_weight is None and variance is None:
         return _mismatch(logits, residual).mean(-1)
+    if band_weight is None:
+        band_weight = logits.new_ones(bands)
     weight = _check.floating("band_weight", band_weight).to(logits.dtype)
     _check.same_shape("band_weight", weight, bands, "the batch x bands")
     if _check.can_read_free(weight) and not bool(((weight >= 0) & weight.isfinite()).all()):
         raise ValueError("band_weight must not be negative, NaN or infinite: 0 switches a band off")
     counted = torch.where(weight.unsqueeze(-2) == 0, 0.0, residual)  # may be NaN where not in use
     total = weight.sum(-1)
+    if variance is not None:
+        weight = weight / _error(variance, weight)
     weighted = (weight * _mismatch(logits, counted)).sum(-1)
     return weighted / torch.where(total == 0, 1.0, total)
+
+
+def _error(variance: Tensor, weight: Tensor) -> Tensor:
+    """Relative error of each band's flux, 1 where the band is not in use."""
+    _check.same_shape("variance", _check.floating("variance", variance), weight.shape, "the bands")
+    used = weight > 0
+    if _check.can_read_free(variance, weight) and not bool((variance[used] > 0).all()):
+        raise ValueError(
+            "variance must be positive, and not NaN, in every band in use: give relative_variance, "
+            "not an error of zero, or switch the band off with band_weight 0"
+        )
+    return torch.where(used, variance, 1.0).sqrt().to(weight.dtype)
 
 
 def _mismatch(logits: Tensor, residual: Tensor) -> Tensor:
@@ -93,7 +118,7 @@ def _mismatch(logits: Tensor, residual: Tensor) -> Tensor:
 
 
 class FluxLoss(nn.Module):
-    """Module of `flux_loss`: ``forward(logits, residual, band_weight=None)``.
+    """Module of `flux_loss`: ``forward(logits, residual, band_weight=None, variance=None)``.
 
     Attributes
     ----------
@@ -110,11 +135,15 @@ class FluxLoss(nn.Module):
         self.register_buffer("unusable", torch.zeros((), dtype=torch.int64), persistent=False)
 
     def forward(
-        self, logits: Tensor, residual: Tensor, band_weight: Tensor | None = None
+        self,
+        logits: Tensor,
+        residual: Tensor,
+        band_weight: Tensor | None = None,
+        variance: Tensor | None = None,
     ) -> Tensor:
         """See `flux_loss`."""
         logits = self.bins.read_logits(logits)
-        value = reduce(_flux_score(logits, residual, band_weight), self.reduction)
+        value = reduce(_flux_score(logits, residual, band_weight, variance), self.reduction)
         weight = logits.new_ones(()) if band_weight is None else band_weight
         if torch.compiler.is_compiling() or _check.can_read(weight, logits):  # not within vmap
             self.unusable.copy_((weight.detach() > 0).any(-1).logical_not().sum())
@@ -133,7 +162,7 @@ class SpectrophotometricFluxLoss(nn.Module):
     bins : RedshiftBins
     photometry : SyntheticPhotometry
         Filters on the spectra's wavelength grid.
-    quadrature, min_coverage, dimming, cosmology
+    quadrature, min_coverage, min_snr, dimming, cosmology
         As in `flux_residual`.
     reduction : {"mean", "sum", "none"}
         Over galaxies.
@@ -152,14 +181,15 @@ class SpectrophotometricFluxLoss(nn.Module):
         *,
         quadrature: str = "midpoint",
         min_coverage: float = 0.5,
+        min_snr: float = 0.0,
         dimming: str = "none",
         cosmology: Any = None,
         reduction: str = "mean",
     ) -> None:
         super().__init__()
-        check_options(quadrature, min_coverage, dimming, cosmology)
+        check_options(quadrature, min_coverage, dimming, cosmology, min_snr)
         self.photometry = photometry
-        self.quadrature, self.min_coverage = quadrature, min_coverage
+        self.quadrature, self.min_coverage, self.min_snr = quadrature, min_coverage, min_snr
         self.dimming, self.cosmology = dimming, cosmology
         self.loss = FluxLoss(bins, reduction=reduction)
 
@@ -169,9 +199,14 @@ class SpectrophotometricFluxLoss(nn.Module):
         return self.loss.unusable
 
     def forward(
-        self, logits: Tensor, flux: Tensor, z_spec: Tensor, valid: Tensor | None = None
+        self,
+        logits: Tensor,
+        flux: Tensor,
+        z_spec: Tensor,
+        valid: Tensor | None = None,
+        ivar: Tensor | None = None,
     ) -> Tensor:
-        """Loss from `logits` (N, C), `flux` (N, L), `z_spec` (N,) and `valid` (N, L), bool."""
+        """Loss from `logits` (N, C) and, as in `flux_residual`, the spectra (N, L) and `z_spec`."""
         leading = _check.floating("logits", logits).shape[:-1]
         if _check.floating("flux", flux).shape[:-1] != leading:
             raise ValueError(
@@ -184,8 +219,10 @@ class SpectrophotometricFluxLoss(nn.Module):
             z_spec,
             self.loss.bins,
             valid=valid,
+            ivar=ivar,
             quadrature=self.quadrature,
             min_coverage=self.min_coverage,
+            min_snr=self.min_snr,
             dimming=self.dimming,
             cosmology=self.cosmology,
         )

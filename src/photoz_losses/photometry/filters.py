@@ -1,6 +1,7 @@
 """Filter curves."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any, Self
 
 import numpy as np
@@ -68,6 +69,17 @@ class FilterSet:
             [curve.wavelength for curve in curves],
             [curve.response for curve in curves],
         )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of names and curves (float64, to the last bit), as 64 hexadecimal digits."""
+        hashed = sha256()
+        for name, *curve in zip(self.names, self.wavelengths, self.responses, strict=True):
+            # lengths first, so that no two sets run into the same bytes
+            hashed.update(f"{len(name.encode())} {len(curve[0])} {name}".encode())
+            for values in curve:
+                hashed.update(values.numpy().astype("<f8").tobytes())
+        return hashed.hexdigest()
 
     def __len__(self) -> int:
         return len(self.names)

@@ -21,8 +21,10 @@ def flux_residual(
     bins: RedshiftBins,
     *,
     valid: Tensor | None = None,
+    ivar: Tensor | None = None,
     quadrature: str = "midpoint",
     min_coverage: float = 0.5,
+    min_snr: float = 0.0,
     dimming: str = "none",
     cosmology: Any = None,
 ) -> tuple[Tensor, Tensor]:
@@ -45,12 +47,17 @@ def flux_residual(
         The C bins.
     valid : Tensor of bool, shape (N, L), optional
         Which pixels each spectrum has. Default: all.
+    ivar : Tensor, shape (N, L), optional
+        Inverse variance of `flux`. If given, pixels of zero ivar count nowhere, as if not valid.
     quadrature : {"midpoint", "trapezoid"}
         Whether a bin's flux is that at its centre, or the mean of those at its two edges.
     min_coverage : float
         Cells that the spectrum covers less than this carry no residual, and a band covered less
         than this at the true redshift is not usable. 0 is the paper: every cell counts, flux that
         was not measured is zero.
+    min_snr : float
+        A band whose flux at the true redshift has a lower ratio of signal to noise is not usable.
+        Above 0 it needs `ivar`.
     dimming : {"none", "bandwidth", "f_nu", "distance"}
         What a shift does to the flux density: nothing, F(l') = F(l) (the paper); :math:`1/\nu`, the
         stretched bandwidth (kcorrect, GalSim); :math:`1/\nu^2` (eazy, DSPS); or :math:`1/\nu` and
@@ -65,7 +72,8 @@ def flux_residual(
         with finite gradients in `flux` and `z_spec`; NaN only for a flux or a redshift that no
         check could look at, on a device.
     band_weight : Tensor, shape (N, B)
-        1 where the band is usable (flux at the true redshift above 0 and covered enough), else 0.
+        1 where the band is usable (flux at the true redshift above 0, covered enough and, with
+        `min_snr`, measured well enough), else 0.
 
     Raises
     ------
@@ -91,22 +99,87 @@ def flux_residual(
     >>> band_weight
     tensor([[1.]])
     """
-    check_options(quadrature, min_coverage, dimming, cosmology)
+    check_options(quadrature, min_coverage, dimming, cosmology, min_snr)
     if _check.floating("flux", flux).ndim < 2:
         raise ValueError(f"flux must have shape (N, L), got {tuple(flux.shape)}: unsqueeze(0)")
-    if valid is not None:
-        _check.mask("valid", valid, flux.shape, "flux")
+    valid = _trusted(flux, ivar, valid)
+    if min_snr > 0 and ivar is None:
+        raise ValueError(f"min_snr = {min_snr} needs ivar, the inverse variance of flux")
     _, place = bins.locate(z_spec, flux.shape[:-1])
     nodes = bins.centers if quadrature == "midpoint" else bins.edges
     nu, scale = _shift(nodes, z_spec.double(), dimming, cosmology)
-    residual, carries, weight = _compare(photometry, flux, nu, scale, valid, min_coverage)
+    residual, carries, usable = _compare(photometry, flux, nu, scale, valid, min_coverage)
+    if ivar is not None and min_snr > 0:
+        variance = relative_variance(photometry, flux, ivar, valid=valid)
+        usable = usable & (variance * min_snr**2 <= 1)
+        carries = carries & usable.unsqueeze(-2)
     if quadrature == "trapezoid":  # a bin stands on both its edges
         residual = (residual[..., 1:, :] + residual[..., :-1, :]) / 2
         carries = carries[..., 1:, :] & carries[..., :-1, :]
     residual = torch.where(carries, residual, 0.0)
     result = torch.promote_types(flux.dtype, torch.float32)
     residual = residual * nan_where_unknown(place, residual)[..., None, None]
-    return residual.to(result), weight.to(result)
+    return residual.to(result), usable.to(result)
+
+
+def relative_variance(
+    photometry: SyntheticPhotometry, flux: Tensor, ivar: Tensor, *, valid: Tensor | None = None
+) -> Tensor:
+    r"""Variance of each band's flux as a fraction of that flux, squared, at the true redshift.
+
+    .. math:: \sigma_b^2 = \operatorname{Var} \Phi'_b(1) / \Phi'_b(1)^2
+
+    What `photoz_losses.flux_loss` takes as `variance`. The paper ignores errors of measurement.
+
+    Parameters
+    ----------
+    photometry : SyntheticPhotometry
+        Filters on the spectra's wavelengths.
+    flux, ivar : Tensor, shape (N, L)
+        Spectra and their inverse variance. Pixels of zero ivar count nowhere.
+    valid : Tensor of bool, shape (N, L), optional
+        Which pixels each spectrum has. Default: all.
+
+    Returns
+    -------
+    Tensor, shape (N, B), float64
+        Infinite where the flux is not above 0. Without gradient.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `SyntheticPhotometry.variance`.
+
+    Examples
+    --------
+    >>> from photoz_losses.photometry import FilterSet
+    >>> box = FilterSet(["box"], [[5000.0, 6000.0]], [[1.0, 1.0]])
+    >>> wavelength = torch.linspace(3000.0, 9000.0, 6001)
+    >>> flux = torch.ones(1, 6001)
+    >>> variance = relative_variance(
+    ...     SyntheticPhotometry(box, wavelength), flux, torch.full_like(flux, 4.0)
+    ... )
+    >>> variance.sqrt().item()  # an error of 1/2 a pixel, 1001 pixels: 0.5 / sqrt(1001)
+    0.0158...
+    """
+    valid = _trusted(flux, ivar, valid)
+    with torch.no_grad():
+        one = torch.ones(1, dtype=torch.float64, device=flux.device)
+        bands, _ = photometry.evaluate(flux, one, valid)
+        variance = photometry.variance(ivar, one, valid)
+        seen = bands > 0
+        relative = variance / torch.where(seen, bands, 1.0).square()
+        return torch.where(seen, relative, torch.inf).squeeze(-2)
+
+
+def _trusted(flux: Tensor, ivar: Tensor | None, valid: Tensor | None) -> Tensor | None:
+    """Pixels that count."""
+    if valid is not None:
+        _check.mask("valid", valid, flux.shape, "flux")
+    if ivar is None:
+        return valid
+    _check.same_shape("ivar", _check.floating("ivar", ivar), flux.shape, "flux")
+    return ivar > 0 if valid is None else valid & (ivar > 0)
 
 
 def _compare(
@@ -117,13 +190,13 @@ def _compare(
     valid: Tensor | None,
     min_coverage: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Residual at each shift, whether that cell carries one, and band weights."""
+    """Residual at each shift, whether that cell carries one, and which bands are usable."""
     shifts = torch.cat([torch.ones_like(nu[..., :1]), nu], -1)
     bands, coverage = photometry.evaluate(flux, shifts, valid)
     enough = coverage >= min_coverage
     truth, usable = bands[..., :1, :], enough[..., :1, :] & ~(bands[..., :1, :] <= 0)
     ratio = scale.unsqueeze(-1) * bands[..., 1:, :] / torch.where(usable, truth, 1.0)
-    return ratio - 1, usable & enough[..., 1:, :], usable.squeeze(-2).double()
+    return ratio - 1, usable & enough[..., 1:, :], usable.squeeze(-2)
 
 
 def _shift(nodes: Tensor, z_spec: Tensor, dimming: str, cosmology: Any) -> tuple[Tensor, Tensor]:
@@ -152,12 +225,16 @@ def _luminosity_distance(name: str, z: Tensor, cosmology: Any) -> Tensor:
     return distance + slope * (z - z.detach())
 
 
-def check_options(quadrature: str, min_coverage: float, dimming: str, cosmology: Any) -> None:
+def check_options(
+    quadrature: str, min_coverage: float, dimming: str, cosmology: Any, min_snr: float = 0.0
+) -> None:
     """ValueError where the options of `flux_residual` contradict themselves or one another."""
     _check.one_of("quadrature", quadrature, QUADRATURES)
     _check.one_of("dimming", dimming, DIMMINGS)
     if not 0 <= min_coverage <= 1:
         raise ValueError(f"min_coverage must lie in [0, 1], got {min_coverage}")
+    if not 0 <= min_snr < float("inf"):
+        raise ValueError(f"min_snr must be finite and not negative, got {min_snr}")
     if (dimming == "distance") != (cosmology is not None):
         raise ValueError(
             f"dimming 'distance' and cosmology= go together, got dimming={dimming!r} and "

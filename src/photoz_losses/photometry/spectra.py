@@ -17,6 +17,7 @@ from photoz_losses.photometry.templates import Templates
 REACH = (2050.0, 16000.0)  # sdss2010 u to z of a galaxy in [0, 0.4], moved anywhere in [0, 0.4]
 JOINT_SCATTER = 0.1  # how far from 1 a ratio of data to fit is expected
 SDSS_STEP = 1e-4  # of log10 wavelength between pixels of every SDSS and BOSS spectrum
+OFF_GRID = 0.05  # of a step: what rounding to float32 may do to a wavelength on the grid
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ class _File(NamedTuple):
     z: float
 
 
-def read_sdss_spectra(paths: Iterable[str | PathLike[str]]) -> Spectra:
+def read_sdss_spectra(paths: Iterable[str | PathLike[str]], *, wavelength: Any = None) -> Spectra:
     """Read SDSS or BOSS spectra onto one log-wavelength grid by whole pixels.
 
     All of them are sampled at steps of 1e-4 in log10 of vacuum wavelength, so that nothing is
@@ -231,6 +232,10 @@ def read_sdss_spectra(paths: Iterable[str | PathLike[str]]) -> Spectra:
     paths : iterable of path
         FITS files ``spec-PLATE-MJD-FIBER.fits``: HDU 1 with columns loglam, flux, ivar; HDU 2 with
         Z.
+    wavelength : vector, shape (L,), optional
+        The grid to put them on, in Angstrom, for files read apart that must share it: whole steps
+        of 1e-4 in log10, such as ``10 ** (torch.arange(35500, 40200) * 1e-4)``. What a file has
+        outside it is left out. Default: just what the files cover together.
 
     Returns
     -------
@@ -244,26 +249,45 @@ def read_sdss_spectra(paths: Iterable[str | PathLike[str]]) -> Spectra:
     FileNotFoundError
         If a file is missing.
     ValueError
-        If there are no paths, or a file lacks an HDU or a column, or does not lie on SDSS's grid;
-        names the file.
+        If there are no paths, or a file lacks an HDU or a column, does not lie on SDSS's grid, or
+        has no pixel on `wavelength`; names the file. If `wavelength` is not part of SDSS's grid.
     """
     paths = [paths] if isinstance(paths, str | PathLike) else list(paths)
     if not paths:
         raise ValueError("paths is empty: give at least one spectrum")
     files = [_read_file(Path(path)) for path in paths]
-    start = min(file.first for file in files)
-    pixels = max(file.first + len(file.flux) for file in files) - start
+    if wavelength is None:
+        start = min(file.first for file in files)
+        pixels = max(file.first + len(file.flux) for file in files) - start
+        wavelength = 10 ** ((torch.arange(pixels, dtype=torch.float64) + start) * SDSS_STEP)
+    else:
+        wavelength = _check.increasing("wavelength", wavelength, at_least=2, unit="Angstrom")
+        start, pixels = _first_pixel(wavelength), len(wavelength)
     flux, ivar = torch.zeros(2, len(files), pixels)
     valid = torch.zeros(len(files), pixels, dtype=torch.bool)
     for row, file in enumerate(files):
-        own = slice(file.first - start, file.first - start + len(file.flux))
-        flux[row, own] = torch.from_numpy(file.flux)
-        ivar[row, own] = torch.from_numpy(file.ivar)
-        valid[row, own] = torch.from_numpy(np.isfinite(file.flux))
+        first, last = max(file.first, start), min(file.first + len(file.flux), start + pixels)
+        if first >= last:
+            raise ValueError(f"{paths[row]} has no pixel on the given wavelength: widen that grid")
+        own, kept = slice(first - start, last - start), slice(first - file.first, last - file.first)
+        flux[row, own] = torch.from_numpy(file.flux[kept])
+        ivar[row, own] = torch.from_numpy(file.ivar[kept])
+        valid[row, own] = torch.from_numpy(np.isfinite(file.flux[kept]))
     flux[~valid], ivar[~valid] = 0.0, 0.0
-    wavelength = 10 ** ((torch.arange(pixels, dtype=torch.float64) + start) * SDSS_STEP)
     z = torch.tensor([file.z for file in files], dtype=torch.float64)
     return Spectra(wavelength, flux, ivar, z, valid)
+
+
+def _first_pixel(wavelength: Tensor) -> int:
+    """Steps of SDSS's grid from 1 Angstrom to the first of `wavelength`, which lies on it."""
+    position = wavelength.log10() / SDSS_STEP
+    first = round(position[0].item())
+    if not (position - first - torch.arange(len(wavelength))).abs().max() <= OFF_GRID:
+        raise ValueError(
+            f"wavelength must be whole steps of {SDSS_STEP} in log10, as SDSS's pixels are: "
+            f"give 10 ** (torch.arange(35500, 40200) * {SDSS_STEP}), for example"
+        )
+    return first
 
 
 def _read_file(path: Path) -> _File:
@@ -285,7 +309,9 @@ def _read_file(path: Path) -> _File:
         raise ValueError(f"{path} has no pixels: leave it out")
     position = loglam / SDSS_STEP
     first = round(float(np.nan_to_num(position[0])))
-    if not np.abs(position - first - np.arange(len(position))).max() <= 0.05:  # NaN is refused too
+    if (
+        not np.abs(position - first - np.arange(len(position))).max() <= OFF_GRID
+    ):  # NaN is refused too
         raise ValueError(
             f"{path} does not lie on SDSS's grid, whole steps of {SDSS_STEP} in log10 wavelength: "
             f"build Spectra(...) from it by hand"

@@ -1,6 +1,6 @@
 r"""The spectrophotometric flux at any redshift, exact and cheap: the paper's appendix A.
 
-Numerator and denominator are sums over pixels with the filter as the weight; ``filter_sums.py``
+Numerator and denominator are sums over pixels with the filter as the weight; ``_filter_sums.py``
 makes them, without a pass over the pixels for each redshift. Spectra are worked through in blocks
 whose temporaries fit a given number of bytes.
 """
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from photoz_losses import _check
 from photoz_losses._float64 import Float64Module
-from photoz_losses.photometry.blocks import Kernel, in_blocks
-from photoz_losses.photometry.filter_sums import FilterSums
+from photoz_losses.photometry._blocks import Kernel, in_blocks
+from photoz_losses.photometry._filter_sums import FilterSums
 from photoz_losses.photometry.filters import FilterSet
 
 SPEED_OF_LIGHT = 2.99792458e18  # Angstrom / s

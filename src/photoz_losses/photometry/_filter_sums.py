@@ -115,7 +115,9 @@ def _sum_of_band(
 
 
 def _bends(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The curve without the knots at which it does not bend."""
+    """The curve from its first response to its last, without the knots at which it is straight."""
+    seen = y.nonzero()
+    x, y = (values[max(0, int(seen[0]) - 1) : int(seen[-1]) + 2] for values in (x, y))
     slope = y.diff() / x.diff()
     bend = slope.diff().abs() * torch.minimum(x[1:-1] - x[:-2], x[2:] - x[1:-1])
     keep = nn.functional.pad(bend > STRAIGHT * y.max(), (1, 1), value=True)

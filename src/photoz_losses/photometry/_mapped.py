@@ -1,0 +1,76 @@
+"""Rows of an array on disk, one file a chunk, as if they were a tensor."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class MappedColumn:
+    """Rows of an array on disk. Pickles as its path; maps a file when a row of it is asked for."""
+
+    path: Path
+    dtype: np.dtype[Any]
+    row: tuple[int, ...]
+    galaxies: int
+    chunk: int
+    maps: dict[int, Array] = field(default_factory=dict, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"maps": {}}
+
+    def __len__(self) -> int:
+        return self.galaxies
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Galaxies first."""
+        return (self.galaxies, *self.row)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """Copies of the rows that a tensor of this shape would give for `index`."""
+        rows = _rows(index, self.galaxies)
+        out = torch.empty(
+            (*rows.shape, *self.row), dtype=torch.from_numpy(np.empty(0, self.dtype)).dtype
+        )
+        flat = out.view(-1, *self.row).numpy()
+        for place, row in enumerate(rows.flatten().tolist()):
+            number, within = divmod(row, self.chunk)
+            flat[place] = self._map(number)[within]
+        return out
+
+    def whole(self) -> Tensor:
+        """All rows, in memory."""
+        out = np.empty(self.shape, self.dtype)
+        for start in range(0, self.galaxies, self.chunk):
+            part = out[start : start + self.chunk]
+            part[:] = self._map(start // self.chunk)[: len(part)]
+        return torch.from_numpy(out)
+
+    def _map(self, number: int) -> Array:
+        if number not in self.maps:
+            file = self.path.joinpath("c", str(number), *["0"] * len(self.row))
+            mapped = np.memmap(file, self.dtype, "r", shape=(self.chunk, *self.row))
+            self.maps[number] = np.asarray(mapped)  # a memmap takes longer to index than to copy
+        return self.maps[number]
+
+
+def _rows(index: Any, length: int) -> Tensor:
+    """Row numbers that an index stands for: a scalar for one, else a vector."""
+    if isinstance(index, slice):
+        return torch.arange(*index.indices(length))
+    rows = torch.as_tensor(index).cpu()
+    if rows.dtype == torch.bool:
+        return torch.arange(length)[rows]
+    if rows.is_floating_point():
+        raise IndexError(f"index must be of integers, a slice or a mask, got {rows.dtype}")
+    if rows.numel() and not -length <= int(rows.min()) <= int(rows.max()) < length:
+        raise IndexError(f"index {index} is out of range for {length} galaxies")
+    return rows.long() % max(length, 1)
