@@ -68,28 +68,31 @@ def fastspecfit(curves: Curves, wavelength: Array, nu: Array) -> Peer:
 def galsim(curves: Curves, wavelength: Array, nu: Array) -> Peer:
     """Photons/s/cm2; a redshift keeps photons a wavelength, so that f_lambda goes with 1 / nu.
 
-    Hence nu times the photons over those of 1 erg/s/cm2/Hz; its flambda is for a nanometre.
+    Hence nu times the photons over those of 1 erg/s/cm2/Hz.
     """
     import galsim as gs
 
     def table(x: Array, y: Array) -> Any:
         return gs.LookupTable(x, y, interpolant="linear")
 
-    bands = [gs.Bandpass(table(*curve), wave_type="Ang") for curve in curves]
+    passes = [gs.Bandpass(table(*curve), wave_type="Ang") for curve in curves]
     reach = np.array([1.0, 1e6])
-    flat = gs.SED(table(reach, np.ones(2)), wave_type="Ang", flux_type="fnu")
-    whole = np.array([flat.calculateFlux(band) for band in bands])
+    even = np.geomspace(1e3, 1e5, 50_000)
+    flat = gs.SED(table(even, np.ones_like(even)), wave_type="Ang", flux_type="fnu")
+    whole = np.array([flat.calculateFlux(band) for band in passes])
     ends = wavelength[[0, -1]] * [1 - 1e-12, 1 + 1e-12]
     x = np.concatenate([reach[:1], ends[:1], wavelength, ends[1:], reach[1:]])
 
     def run(flux: Array) -> Array:
         rows = []
         for f, shifts in zip(flux, nu, strict=True):
-            y = np.pad(10 * f, 2)
+            y = np.pad(f, 2)
             sed = gs.SED(table(x, y), wave_type="Ang", flux_type="flambda")
             shifted = [sed.atRedshift(shift - 1) for shift in shifts]
-            rows.append([[each.calculateFlux(band) for band in bands] for each in shifted])
-        return np.array(rows) / whole * nu[..., None]
+            rows.append([[each.calculateFlux(band) for band in passes] for each in shifted])
+        photons = np.array(rows)
+        bands: Array = photons / whole * nu[..., None]
+        return bands
 
     return run
 
@@ -98,15 +101,16 @@ def sedpy(curves: Curves, wavelength: Array, nu: Array) -> Peer:
     """AB maggies, f_lambda as it comes, the filter interpolated at the pixels; c is 2.998e18."""
     from sedpy.observate import getSED, lightspeed
 
-    bands = _sedpy(curves)
+    passes = _sedpy(curves)
 
     def run(flux: Array) -> Array:
         with np.errstate(divide="ignore"):  # it goes by magnitudes; a filter not reached gives NaN
             rows = [
-                [getSED(x * wavelength, f, bands, linear_flux=True) for x in shifts]
+                [getSED(x * wavelength, f, passes, linear_flux=True) for x in shifts]
                 for f, shifts in zip(flux, nu, strict=True)
             ]
-        return np.array(rows) * (MAGGIE * lightspeed / SPEED_OF_LIGHT)
+        bands: Array = np.array(rows) * (MAGGIE * lightspeed / SPEED_OF_LIGHT)
+        return bands
 
     return run
 
@@ -119,14 +123,15 @@ def sedpy_grid(curves: Curves, wavelength: Array, nu: Array) -> Peer:
         names = [f"band_{number}" for number in range(len(curves))]
         for name, curve in zip(names, curves, strict=True):
             np.savetxt(Path(folder) / f"{name}.par", np.stack(curve, -1))
-        bands = FilterSet(names, directory=folder)
+        passes = FilterSet(names, directory=folder)
 
     def run(flux: Array) -> Array:
         rows = [
-            [bands.get_sed_maggies(f, x * wavelength) for x in shifts]
+            [passes.get_sed_maggies(f, x * wavelength) for x in shifts]
             for f, shifts in zip(flux, nu, strict=True)
         ]
-        return np.array(rows) * (MAGGIE * lightspeed / SPEED_OF_LIGHT)
+        bands: Array = np.array(rows) * (MAGGIE * lightspeed / SPEED_OF_LIGHT)
+        return bands
 
     return run
 
@@ -187,14 +192,22 @@ def _speclite(filters: Any, number: int, curve: tuple[Array, Array]) -> str:
 
 
 def _padded(wavelength: Array, curves: Curves, nu: Array) -> tuple[Array, slice]:
-    """The grid, even in log wavelength, continued until it spans every filter at every shift."""
+    """The grid continued, even in log wavelength, until it spans every filter at every shift.
+
+    A hair from the spectrum's ends stands one pixel more, where the flux is zero already: else it
+    would fall to zero over a pixel that was not measured.
+    """
     step = np.log(wavelength[-1] / wavelength[0]) / (len(wavelength) - 1)
     low = min(x[0] for x, _ in curves) / nu.max()
     high = max(x[-1] for x, _ in curves) / nu.min()
     below = max(0, int(np.log(wavelength[0] / low) / step) + 2)
     above = max(0, int(np.log(high / wavelength[-1]) / step) + 2)
-    index = np.arange(-below, len(wavelength) + above)
-    return wavelength[0] * np.exp(step * index), slice(below, below + len(wavelength))
+    hair = np.array([1 - 1e-9, 1 + 1e-9])
+    left, right = wavelength[[0, -1]] * hair
+    left = np.append(wavelength[0] * np.exp(step * np.arange(-below, 0)), left)
+    right = np.append(right, wavelength[-1] * np.exp(step * np.arange(1, above + 1)))
+    grid = np.concatenate([left, wavelength, right])
+    return grid, slice(below + 1, below + 1 + len(wavelength))
 
 
 def _fill(flux: Array, count: int, inside: slice) -> Array:

@@ -10,7 +10,7 @@ galaxy lie at the same fraction between their new neighbours.
 import math
 
 import torch
-from direct_sum import SPEED_OF_LIGHT, Curves, interpolate, trapezoid_weights
+from direct_sum import SPEED_OF_LIGHT, Curves, divide, interpolate, trapezoid_weights
 from torch import Tensor
 
 
@@ -22,8 +22,9 @@ class RestFrame(torch.nn.Module):
     denominators up, as differences of the weights' prefix sums.
     """
 
-    rest: Tensor
     pixel: Tensor
+    above_0: Tensor
+    below: Tensor
 
     def __init__(
         self,
@@ -70,8 +71,8 @@ class RestFrame(torch.nn.Module):
         resampled = torch.lerp(flux.gather(-1, left), flux.gather(-1, left + 1), share) * seen
         if not self.refined:
             below = seen @ self.below
-            bands = (resampled @ self.above_0) / torch.where(below > 0, below, 1.0)
-            return bands.unflatten(-1, (-1, self.bands))
+            above = resampled @ self.above_0
+            return divide(above, below).unflatten(-1, (-1, self.bands))
         first = (self.longest - whole.long()).squeeze(-1)
         last = first + seen.sum(-1).long()
         below = (self.below[last] - self.below[first]).float().unflatten(-1, (-1, self.bands))
@@ -82,4 +83,4 @@ class RestFrame(torch.nn.Module):
             ],
             -1,
         )
-        return above / torch.where(below > 0, below, 1.0)
+        return divide(above, below)
