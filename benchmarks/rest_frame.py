@@ -71,8 +71,8 @@ class RestFrame(torch.nn.Module):
         resampled = torch.lerp(flux.gather(-1, left), flux.gather(-1, left + 1), share) * seen
         if not self.refined:
             below = seen @ self.below
-            above = resampled @ self.above_0
-            return divide(above, below).unflatten(-1, (-1, self.bands))
+            bands: Tensor = divide(resampled @ self.above_0, below).unflatten(-1, (-1, self.bands))
+            return bands
         first = (self.longest - whole.long()).squeeze(-1)
         last = first + seen.sum(-1).long()
         below = (self.below[last] - self.below[first]).float().unflatten(-1, (-1, self.bands))
