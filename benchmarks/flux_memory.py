@@ -4,12 +4,12 @@
 
 ``flux_residual`` of float32 spectra on 3,801 pixels in 180 bins and 5 bands of SDSS, without and
 with the gradient to the spectra. Each case runs in a fresh process, which resets its peak of
-resident memory when inputs are there and one galaxy has been through: `peak_mb` is what came on
-top. `results_mb` of that are residual, weights and the gradient; `per_cell_mb` are twelve float64
-numbers a galaxy, bin and band (both sums, flux, coverage and what compares them: that much a result
-that holds every cell may cost); `work_mb` is the rest. `look_ups_mb` is one float64 number a
-galaxy, bin and knot of the filters: what work would grow with, had it all to be there at once.
-With the gradient the graph keeps up to 256 MB of these, and beyond that makes them anew.
+resident memory when the inputs are there and one galaxy has been through: `peak_mb` is what came on
+top. Of that `results_mb` are residuals, weights and the gradient. For comparison: `cells_mb` is one
+float64 number a galaxy, bin and band, of which some (both sums, flux, coverage) must be there at
+once; `look_ups_mb` one a galaxy, bin and knot of the filters, which need not. With the gradient the
+graph keeps up to 256 MiB of look-ups, and beyond makes them anew, block by block. `growth`, in the
+JSON, is what the last galaxies added to the peak each, from the second largest case to the largest.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from photoz_losses import RedshiftBins, flux_residual
 from photoz_losses.photometry import FilterSet, SyntheticPhotometry
 
 MIB = 2**20
-PER_CELL = 12
+CHUNKS = {"4 MiB": 2**22, "16 MiB, default": None, "64 MiB": 2**26}
 
 
 def resident(field: str) -> float:
@@ -61,23 +61,30 @@ def one_case(galaxies: int, gradient: bool, chunk_bytes: int | None) -> dict[str
     start = time.perf_counter()
     results = run(galaxies)
     seconds = time.perf_counter() - start
-    peak = resident("VmHWM") - before
-    knots = sum(photometry.sums.sizes)
-    results_mb = sum(part.nbytes for part in results) / MIB
-    per_cell_mb = galaxies * (len(bins) + 1) * len(filters) * 8 * PER_CELL / MIB
     return {
-        "peak_mb": peak,
-        "results_mb": results_mb,
-        "per_cell_mb": per_cell_mb,
-        "work_mb": peak - results_mb - per_cell_mb,
-        "look_ups_mb": galaxies * len(bins) * knots * 8 / MIB,
+        "peak_mb": resident("VmHWM") - before,
+        "results_mb": sum(part.nbytes for part in results) / MIB,
+        "cells_mb": galaxies * len(bins) * len(filters) * 8 / MIB,
+        "look_ups_mb": galaxies * len(bins) * sum(map(len, filters.wavelengths)) * 8 / MIB,
         "ms_a_galaxy": 1e3 * seconds / galaxies,
+    }
+
+
+def growth(rows: dict[str, dict[str, float]], galaxies: list[int]) -> dict[str, float]:
+    """KiB that each further galaxy adds, by case."""
+    few, many = sorted(galaxies)[-2:]
+    return {
+        name.removeprefix(f"{many}, "): 1024
+        * (row["peak_mb"] - rows[name.replace(str(many), str(few), 1)]["peak_mb"])
+        / (many - few)
+        for name, row in rows.items()
+        if name.startswith(f"{many}, ")
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--galaxies", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--galaxies", type=int, nargs="+", default=[64, 256, 1024, 2048])
     parser.add_argument("--markdown", action="store_true", help="the last run's table, no run")
     parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -88,19 +95,23 @@ def main() -> None:
         rows = {}
         for galaxies in options.galaxies:
             for gradient in (False, True):
-                for chunk_mib in (4, None, 64):
-                    case = [galaxies, gradient, chunk_mib and chunk_mib * MIB]
-                    command = [sys.executable, __file__, "--case", json.dumps(case)]
+                for chunk, chunk_bytes in CHUNKS.items():
+                    case = json.dumps([galaxies, gradient, chunk_bytes])
+                    command = [sys.executable, __file__, "--case", case]
                     done = subprocess.run(command, check=True, capture_output=True, text=True)
                     what = "forward and gradient" if gradient else "forward"
-                    chunk = f"{chunk_mib or 16} MiB" + ("" if chunk_mib else ", default")
                     rows[f"{galaxies}, {what}, chunk_bytes {chunk}"] = json.loads(done.stdout)
         settings = {"galaxies": options.galaxies, "pixels": 3801, "bins": 180, "bands": 5}
-        write("flux_memory", rows, settings)
-    content = read("flux_memory")["rows"]
+        more = growth(rows, options.galaxies) if len(options.galaxies) > 1 else {}
+        write("flux_memory", rows, settings, growth_kb_a_galaxy=more)
+    written = read("flux_memory")
+    content = written["rows"]
     heads = list(next(iter(content.values())))
     cells = [[name, *(f"{row[head]:.3g}" for head in heads)] for name, row in content.items()]
     print_table([["", *(head.replace("_", " ") for head in heads)], *cells], options.markdown)
+    print()
+    grown = [[name, f"{kb:.0f}"] for name, kb in written["growth_kb_a_galaxy"].items()]
+    print_table([["", "KiB a further galaxy"], *grown], options.markdown)
 
 
 if __name__ == "__main__":
