@@ -55,6 +55,13 @@ class SyntheticPhotometry(Float64Module):
     ValueError
         If wavelengths are not finite, positive and strictly increasing, or reach no filter.
 
+    Notes
+    -----
+    On the CPU values and gradients are the same bits in every run and with any number of threads;
+    compiled, they differ from eager ones by rounding, and are the same bits in every run too. On
+    CUDA, PyTorch adds up prefix sums and gradients of look-ups in an order that varies, unless
+    ``torch.use_deterministic_algorithms(True)``.
+
     Examples
     --------
     >>> box = FilterSet(["box"], [[5000.0, 6000.0]], [[1.0, 1.0]])
