@@ -99,6 +99,17 @@ def flux_in_band(wavelength, flux, filter_x, filter_y, nu, denominator="covered"
     return (above / below if covered > 0 else 0.0), covered / whole
 
 
+def flux_variance(wavelength, ivar, filter_x, filter_y, nu, denominator="covered"):
+    """Variance of `flux_in_band`: what each pixel counts, squared, over its ivar."""
+    weights = trapezoid_weights(wavelength)
+    response = np.interp(nu * wavelength, filter_x, filter_y, left=0.0, right=0.0)
+    covered = np.sum(weights * C_ANGSTROM / wavelength * response)
+    if covered == 0:
+        return 0.0
+    below = filter_integral(filter_x, filter_y) if denominator == "full" else covered
+    return np.sum((nu**2 * weights * wavelength * response / below) ** 2 / ivar)
+
+
 def flux_penalty(probs, shifted, true):
     """Section 3, first constraint, one band: |E[Phi'] - Phi'(1)| / |Phi'(1)|."""
     expected = sum(p * phi for p, phi in zip(probs, shifted, strict=True))

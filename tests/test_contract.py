@@ -32,12 +32,18 @@ from photoz_losses import (
     invariance_loss,
     metrics,
 )
-from photoz_losses.photometry import FilterSet, SyntheticPhotometry, flux_residual
+from photoz_losses.photometry import (
+    FilterSet,
+    SyntheticPhotometry,
+    flux_residual,
+    relative_variance,
+)
 from photoz_losses.transforms import RandomDihedral, ResampleBackground
 
 EDGES = (0.0, 0.05, 0.1, 0.25, 0.3, 0.4)
 BINS = RedshiftBins(EDGES)
 NO_LOGITS = {"L2Penalty", "TotalLoss"}  # in tests of their own
+MIN_SNR = 5.0  # leaves out some of the bands of `batch`
 
 
 def photometry() -> SyntheticPhotometry:
@@ -57,6 +63,29 @@ class Loss:
 
 def from_spectra(logits: Tensor, spectrum: Tensor, z_spec: Tensor, **options: str) -> Tensor:
     residual, band_weight = flux_residual(photometry(), spectrum, z_spec, BINS)
+    return flux_loss(logits, residual, band_weight, **options)
+
+
+class InUnitsOfError(FluxLoss):
+    """FluxLoss with the keyword `variance`, by place."""
+
+    def forward(self, logits: Tensor, residual: Tensor, weight: Tensor, variance: Tensor) -> Tensor:
+        return super().forward(logits, residual, weight, variance=variance)
+
+
+class FromNoisySpectra(SpectrophotometricFluxLoss):
+    """SpectrophotometricFluxLoss with the keyword `ivar`, by place."""
+
+    def forward(self, logits: Tensor, flux: Tensor, z_spec: Tensor, ivar: Tensor) -> Tensor:
+        return super().forward(logits, flux, z_spec, ivar=ivar)
+
+
+def from_noisy_spectra(
+    logits: Tensor, spectrum: Tensor, z_spec: Tensor, ivar: Tensor, **options: str
+) -> Tensor:
+    residual, band_weight = flux_residual(
+        photometry(), spectrum, z_spec, BINS, ivar=ivar, min_snr=MIN_SNR
+    )
     return flux_loss(logits, residual, band_weight, **options)
 
 
@@ -91,6 +120,22 @@ LOSSES = [
         lambda **options: SpectrophotometricFluxLoss(RedshiftBins(EDGES), photometry(), **options),
         ("spectrum", "z_spec"),
     ),
+    Loss(
+        "FluxLoss[variance]",
+        lambda logits, residual, weight, variance, **options: flux_loss(
+            logits, residual, weight, variance=variance, **options
+        ),
+        lambda **options: InUnitsOfError(RedshiftBins(EDGES), **options),
+        ("residual", "weight", "variance"),
+    ),
+    Loss(
+        "SpectrophotometricFluxLoss[ivar]",
+        from_noisy_spectra,
+        lambda **options: FromNoisySpectra(
+            RedshiftBins(EDGES), photometry(), min_snr=MIN_SNR, **options
+        ),
+        ("spectrum", "z_spec", "ivar"),
+    ),
     *(
         Loss(
             f"InvarianceLoss[{distance}]",
@@ -121,6 +166,7 @@ def batch(galaxies: int = 4, dtype: torch.dtype = torch.float64) -> dict[str, Te
         "spectrum": 2 + draw(120).tanh(),
     }
     z = 0.02 + 0.36 * torch.rand(galaxies, generator=generator, dtype=torch.float64)
+    values |= {"variance": draw(2).exp(), "ivar": (3 * draw(1) + draw(120).tanh()).exp()}
     return {name: value.to(dtype) for name, value in values.items()} | {"z_spec": z}
 
 
@@ -194,7 +240,7 @@ def test_an_empty_batch_gives_an_empty_answer(loss):
 def test_gradcheck_in_every_floating_argument(loss):
     logits, others = arguments(loss, galaxies=2)
     differentiable = [
-        value.clone().requires_grad_(name not in ("z_spec", "weight"))
+        value.clone().requires_grad_(name not in ("z_spec", "weight", "ivar"))
         for name, value in zip(loss.inputs, others, strict=True)
     ]
     logits = logits.clone().requires_grad_()
@@ -272,7 +318,9 @@ def test_a_shift_of_all_logits_changes_nothing(loss):
 def test_compiles_whole_forward_and_backward(loss):
     logits, others = arguments(loss, dtype=torch.float32)
     module = loss.module()
-    compiled = torch.compile(module, fullgraph=True)
+    # inductor takes ten seconds for the largest graph, and has most of it without the ivar
+    backend = "aot_eager" if loss.name.endswith("[ivar]") else "inductor"
+    compiled = torch.compile(module, fullgraph=True, backend=backend)
     one, two = (logits.clone().requires_grad_() for _ in range(2))
     expected, value = module(one, *others), compiled(two, *others)
     expected.backward()
@@ -365,8 +413,32 @@ def test_photometry_runs_on_fake_cuda_tensors():
             *module(flux, torch.empty(3, 5, device="cuda"), valid),
             *flux_residual(module, flux, z, bins, valid=valid, quadrature="trapezoid"),
             *flux_residual(module, flux, z, bins, dimming="f_nu"),
+            *flux_residual(module, flux, z, bins, valid=valid, ivar=flux),
+            *flux_residual(module, flux, z, bins, ivar=flux, min_snr=3.0, quadrature="trapezoid"),
+            module.variance(flux, torch.empty(3, 5, device="cuda"), valid),
+            module.variance(flux.bfloat16(), torch.empty(5, device="cuda")),
+            relative_variance(module, flux, flux, valid=valid),
         ]
     assert {result.device.type for result in results} == {"cuda"}
+
+
+def test_photometry_on_the_meta_device_has_a_backward():
+    module, bins = photometry().to("meta"), RedshiftBins(EDGES).to("meta")
+    flux = torch.empty(3, 120, device="meta", requires_grad=True)
+    z = torch.empty(3, device="meta", requires_grad=True)
+    ivar = torch.empty(3, 120, device="meta")
+    residual, _ = flux_residual(module, flux, z, bins, ivar=ivar, min_snr=3.0)
+    (residual.sum() + module(flux, torch.empty(5, device="meta"))[0].sum()).backward()
+    assert flux.grad.shape == (3, 120)
+    assert z.grad.shape == (3,)
+    assert relative_variance(module, flux, ivar).shape == (3, 2)
+
+
+def test_the_batch_of_this_table_has_bands_on_both_sides_of_min_snr():
+    values = batch()
+    options = {"ivar": values["ivar"], "min_snr": MIN_SNR}
+    _, weight = flux_residual(photometry(), values["spectrum"], values["z_spec"], BINS, **options)
+    assert 0 < weight.sum() < weight.numel()
 
 
 @pytest.mark.parametrize("transform", [RandomDihedral(), ResampleBackground(unbiased=True)])

@@ -29,7 +29,14 @@ from photoz_losses import (
     l2_penalty,
     metrics,
 )
-from photoz_losses.photometry import FilterSet, Spectra, SyntheticPhotometry, read_sdss_spectra
+from photoz_losses.photometry import (
+    FilterSet,
+    FluxTable,
+    Spectra,
+    SyntheticPhotometry,
+    read_sdss_spectra,
+    relative_variance,
+)
 from photoz_losses.transforms import (
     RandomDihedral,
     ResampleBackground,
@@ -293,6 +300,19 @@ for name, call in (
             lambda c=call, w=weight: c(w), error, "band_weight", *says,
         )  # fmt: skip
 
+for name, call in (
+    ("flux_loss", lambda v: flux_loss(LOGITS, RESIDUAL, WEIGHT, variance=v)),
+    ("FluxLoss", lambda v: FluxLoss(BINS)(LOGITS, RESIDUAL, variance=v)),
+):
+    for fault, variance, error, *says in (
+        ("zero", changed(WEIGHT, (0, 1), 0.0), ValueError, "positive", "in use", "band_weight 0"),
+        ("negative", changed(WEIGHT, (0, 1), -1.0), ValueError, "positive", "relative_variance"),
+        ("NaN", changed(WEIGHT, (0, 1), NAN), ValueError, "not NaN"),
+        ("of other bands", WEIGHT[:, 1:], ValueError, "(2, 3)", "(2, 2)"),
+        ("integer", WEIGHT.long(), TypeError, "floating-point", "int64", "variance.float()"),
+    ):
+        case(f"{name}: variance {fault}", lambda c=call, v=variance: c(v), error, "variance", *says)
+
 INVARIANCE = {
     "invariance_loss": lambda **options: invariance_loss(LOGITS, LOGITS, **options),
     "InvarianceLoss": lambda **options: InvarianceLoss(**options),
@@ -408,6 +428,12 @@ case(
     lambda: SyntheticPhotometry(BOX, GRID, denominator="all"),
     ValueError, "denominator", "'covered', 'full'", "'all'",
 )  # fmt: skip
+for value in (0, -1, -(2**24)):
+    case(
+        f"SyntheticPhotometry: chunk_bytes {value}",
+        lambda v=value: SyntheticPhotometry(BOX, GRID, chunk_bytes=v),
+        ValueError, "chunk_bytes", "positive", str(value),
+    )  # fmt: skip
 NU = torch.ones(2, 1)
 for fault, arguments, error, *says in (
     ("flux of other pixels", (FLUX[:, 1:], NU), ValueError, "flux", "41)", "(2, 40)"),
@@ -421,6 +447,19 @@ for fault, arguments, error, *says in (
     ("valid of other pixels", (FLUX, NU, VALID[:, 1:]), ValueError, "valid", "(2, 41)", "(2, 40)"),
 ):
     case(f"SyntheticPhotometry: {fault}", lambda a=arguments: PHOTOMETRY(*a), error, *says)
+for fault, arguments, error, *says in (
+    ("ivar of other pixels", (FLUX[:, 1:], NU), ValueError, "ivar", "41)", "(2, 40)"),
+    ("ivar integer", (FLUX.long(), NU), TypeError, "ivar", "int64", "ivar.float()"),
+    ("ivar bool", (VALID, NU), TypeError, "ivar", "bool"),
+    ("ivar negative", (changed(FLUX, (0, 3), -1.0), NU), ValueError, "ivar", "negative", "0 marks"),
+    ("ivar NaN", (changed(FLUX, (0, 3), NAN), NU), ValueError, "ivar", "valid=ivar.isfinite()"),
+    ("ivar infinite", (changed(FLUX, (0, 3), INF), NU), ValueError, "ivar", "finite"),
+    ("nu zero", (FLUX, 0 * NU), ValueError, "nu", "positive"),
+    ("nu scalar", (FLUX, torch.tensor(1.0)), ValueError, "nu", "(..., C)", "reshape(1)"),
+    ("nu of another batch", (FLUX, torch.ones(3, 1)), ValueError, "ivar and nu", "(2,) and (3,)"),
+    ("valid of other pixels", (FLUX, NU, VALID[:, 1:]), ValueError, "valid", "(2, 41) of ivar"),
+):
+    case(f"variance: {fault}", lambda a=arguments: PHOTOMETRY.variance(*a), error, *says)
 
 
 def residual_with(flux=FLUX, **options):
@@ -435,6 +474,9 @@ FLUX_OPTIONS = (
     ({"min_coverage": -0.1}, "min_coverage", "[0, 1]", "-0.1"),
     ({"min_coverage": 50.0}, "min_coverage", "[0, 1]", "50"),
     ({"min_coverage": NAN}, "min_coverage", "[0, 1]", "nan"),
+    ({"min_snr": -1.0}, "min_snr", "finite and not negative", "-1"),
+    ({"min_snr": INF}, "min_snr", "finite", "inf"),
+    ({"min_snr": NAN}, "min_snr", "finite", "nan"),
 )
 for options, *says in FLUX_OPTIONS:
     name = " ".join(f"{key} {value}" for key, value in options.items())
@@ -453,6 +495,52 @@ for fault, options, error, *says in (
     ("valid float", {"valid": VALID.float()}, TypeError, "valid", "bool"),
 ):
     case(f"flux_residual: {fault}", lambda o=options: residual_with(**o), error, *says)
+NOISY = {
+    "flux_residual": lambda ivar, **options: residual_with(ivar=ivar, min_snr=3.0, **options),
+    "relative_variance": lambda ivar, **options: relative_variance(
+        PHOTOMETRY, options.pop("flux", FLUX), ivar, **options
+    ),
+    "SpectrophotometricFluxLoss": lambda ivar, flux=FLUX, **options: SpectrophotometricFluxLoss(
+        BINS, PHOTOMETRY, min_snr=3.0
+    )(LOGITS, flux, Z, ivar=ivar, **options),
+}
+for name, call in NOISY.items():
+    for fault, ivar, options, error, *says in (
+        ("ivar of other pixels", FLUX[:, 1:], {}, ValueError, "ivar", "(2, 41) of flux", "(2, 40)"),
+        ("ivar of another batch", FLUX[:1], {}, ValueError, "ivar", "(2, 41) of flux", "(1, 41)"),
+        ("ivar integer", FLUX.long(), {}, TypeError, "ivar", "int64", "ivar.float()"),
+        ("ivar NumPy", FLUX.numpy(), {}, TypeError, "ivar", "torch.as_tensor"),
+        ("ivar negative", changed(FLUX, (1, 3), -1.0), {}, ValueError, "ivar", "negative"),
+        ("ivar NaN", changed(FLUX, (1, 3), NAN), {}, ValueError, "ivar", "finite"),
+        ("ivar infinite", changed(FLUX, (1, 3), INF), {}, ValueError, "ivar", "finite"),
+        (
+            "ivar with a valid of other pixels",
+            FLUX, {"valid": VALID[:, 1:]}, ValueError, "valid", "(2, 41) of flux", "(2, 40)",
+        ),
+        ("ivar with valid float", FLUX, {"valid": FLUX}, TypeError, "valid", "bool"),
+    ):  # fmt: skip
+        case(f"{name}: {fault}", lambda c=call, i=ivar, o=options: c(i, **o), error, *says)
+for name, call in (
+    ("flux_residual", lambda: residual_with(min_snr=3.0)),
+    (
+        "SpectrophotometricFluxLoss",
+        lambda: SpectrophotometricFluxLoss(BINS, PHOTOMETRY, min_snr=3.0)(LOGITS, FLUX, Z),
+    ),
+):
+    case(f"{name}: min_snr without ivar", call, ValueError, "min_snr = 3.0", "needs ivar")
+for value in (-1.0, INF):
+    case(
+        f"FluxTable: min_snr {value}",
+        lambda v=value: FluxTable.build([], BINS, PHOTOMETRY, min_snr=v),
+        ValueError, "min_snr", "finite",
+    )  # fmt: skip
+case(
+    "FluxTable: no variance",
+    lambda: FluxTable.build(
+        Spectra(GRID, FLUX, FLUX, Z.double(), VALID), BINS, PHOTOMETRY, progress=False
+    ).variance,
+    AttributeError, "no variance", "min_snr=0.0",
+)  # fmt: skip
 
 CURVE = ([5000.0, 5500.0, 6000.0], [0.0, 1.0, 0.0])
 for fault, arguments, *says in (

@@ -77,6 +77,20 @@ def mask(name: str, value: Tensor, expected: Sequence[int], of: str) -> None:
     same_shape(name, value, expected, of)
 
 
+def inverse_variance(name: str, value: Tensor, valid: Tensor | None) -> None:
+    """ValueError where one at a valid pixel is negative or not finite, if looking costs nothing."""
+    if not can_read_free(value):
+        return
+    used = value if valid is None else value[valid]
+    if not bool(used.isfinite().all()):
+        raise ValueError(
+            f"{name} must be finite at valid pixels, got NaN or infinity: mark those pixels "
+            f"invalid, valid={name}.isfinite()"
+        )
+    if not bool((used >= 0).all()):
+        raise ValueError(f"{name} must not be negative: 0 marks an untrusted pixel")
+
+
 def broadcast(
     name: str, shape: Sequence[int], other: str, other_shape: Sequence[int]
 ) -> torch.Size:

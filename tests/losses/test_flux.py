@@ -14,10 +14,11 @@ from photoz_losses import (
     FluxLoss,
     RedshiftBins,
     SpectrophotometricFluxLoss,
+    TotalLoss,
     flux_loss,
     flux_residual,
 )
-from photoz_losses.photometry import FilterSet, SyntheticPhotometry
+from photoz_losses.photometry import FilterSet, SyntheticPhotometry, relative_variance
 
 BINS = RedshiftBins([0.1013, 0.1571, 0.2117, 0.3019, 0.3555])
 WAVELENGTH = np.linspace(4000.0, 8000.0, 41)
@@ -167,6 +168,132 @@ def test_a_galaxy_does_not_depend_on_its_batch(case):
     for n in range(len(each)):
         single = flux_loss(*(part[n] for part in case), reduction="none")
         torch.testing.assert_close(single, each[n], rtol=1e-13, atol=1e-15)
+
+
+# In units of error -------------------------------------------------------------------------------
+
+
+@st.composite
+def measured(draw):
+    """As `tables`, with relative variances (N, B)."""
+    logits, residual, weight = draw(tables())
+    variance = draw(hnp.arrays(float, weight.shape, elements=st.floats(1e-6, 1e3)))
+    return logits, residual, weight, torch.from_numpy(variance)
+
+
+@given(measured())
+def test_with_variance_the_loss_equals_a_loop_in_units_of_error(case):
+    logits, residual, weight, variance = case
+    got = flux_loss(logits, residual, weight, variance=variance, reduction="none")
+    for n in range(len(logits)):
+        probs = softmax(logits[n].tolist())
+        above, below = 0.0, 0.0
+        for b, w in enumerate(weight[n].tolist()):
+            mean = sum(p * r for p, r in zip(probs, residual[n, :, b].tolist(), strict=True))
+            above += w * abs(mean) / variance[n, b].item() ** 0.5
+            below += w
+        expected = above / below if below > 0 else 0.0
+        assert got[n].item() == pytest.approx(expected, rel=1e-12, abs=1e-10)
+
+
+@given(measured())
+def test_a_variance_of_one_changes_nothing_and_of_four_halves(case):
+    logits, residual, weight, variance = case
+    plain = flux_loss(logits, residual, weight)
+    ones = torch.ones_like(variance)
+    assert torch.equal(flux_loss(logits, residual, weight, variance=ones), plain)
+    assert torch.equal(flux_loss(logits, residual, weight, variance=4 * ones), plain / 2)
+    torch.testing.assert_close(  # without weights every band counts the same
+        flux_loss(logits, residual, variance=variance),
+        flux_loss(logits, residual, ones, variance=variance),
+        rtol=1e-13,
+        atol=0,
+    )
+
+
+@pytest.mark.parametrize("anything", [torch.inf, torch.nan, 0.0, -1.0])
+def test_the_variance_of_a_band_not_in_use_may_be_anything(anything):
+    logits, weight = logits_of(3).requires_grad_(), torch.tensor([[1.0, 0.0]] * 2 + [[0.0, 0.0]])
+    residual = torch.rand(3, 4, 2, generator=torch.Generator().manual_seed(0)).double()
+    variance = torch.tensor([[0.25, anything]] * 2 + [[anything] * 2], dtype=torch.float64)
+    residual.requires_grad_()
+    value = flux_loss(logits, residual, weight, variance=variance, reduction="none")
+    plain = flux_loss(logits, residual, weight, reduction="none")
+    torch.testing.assert_close(value, 2 * plain, rtol=1e-14, atol=0)
+    value.sum().backward()
+    assert value[2] == 0
+    for gradient in (logits.grad, residual.grad):
+        assert gradient.isfinite().all()
+        assert (gradient[2] == 0).all()
+
+
+def test_a_band_in_use_of_infinite_variance_adds_nothing():
+    logits, residual = logits_of(2), torch.ones(2, 4, 2).double()
+    variance = torch.tensor([[1.0, torch.inf]] * 2).double()
+    torch.testing.assert_close(
+        flux_loss(logits, residual, variance=variance), torch.tensor(0.5).double()
+    )
+
+
+def test_gradcheck_in_units_of_error():
+    rng = np.random.default_rng(4)
+    residual = torch.from_numpy(rng.uniform(0.1, 1.0, (3, 4, 2)) * [1, -1])
+    weight = torch.tensor([[1.0, 2.0], [0.0, 1.0], [0.0, 0.0]]).double()
+    variance = torch.from_numpy(rng.uniform(0.1, 1.0, (3, 2)))
+    assert torch.autograd.gradcheck(
+        lambda logits, residual, variance: flux_loss(
+            logits, residual, weight, variance=variance, reduction="none"
+        ),
+        (logits_of(3).requires_grad_(), residual.requires_grad_(), variance.requires_grad_()),
+    )
+
+
+@given(measured(), st.sampled_from(["mean", "sum", "none"]))
+def test_module_and_total_take_the_variance_as_the_function_does(case, reduction):
+    logits, residual, weight, variance = case
+    bins = RedshiftBins.uniform(0.0, 0.4, logits.shape[-1])
+    module = FluxLoss(bins, reduction=reduction)
+    expected = flux_loss(logits, residual, weight, variance=variance, reduction=reduction)
+    assert torch.equal(module(logits, residual, weight, variance=variance), expected)
+    assert torch.equal(module(logits, residual, weight, variance), expected)
+    assert module.unusable == (weight == 0).all(-1).sum()
+    if reduction == "mean":
+        total, values = TotalLoss({"flux": (0.5, FluxLoss(bins))})(
+            logits=logits, residual=residual, band_weight=weight, variance=variance
+        )
+        assert torch.equal(values["flux"], expected)
+        assert torch.equal(total, 0.5 * expected)
+
+
+def test_noise_of_the_size_of_the_variance_gives_the_mean_of_a_half_normal():
+    # fluxes that differ from the expected one by their errors alone: |r| / sigma has the mean of
+    # |N(0, 1)|, sqrt(2 / pi), whatever the errors are
+    rng = np.random.default_rng(5)
+    variance = torch.from_numpy(rng.uniform(1e-4, 1e-2, (20_000, 3)))
+    error = torch.from_numpy(rng.normal(size=(20_000, 1, 3))) * variance.sqrt().unsqueeze(-2)
+    value = flux_loss(logits_of(20_000), error.expand(-1, 4, -1), variance=variance)
+    assert value.item() == pytest.approx((2 / np.pi) ** 0.5, abs=5 * 0.6 / 60_000**0.5)
+
+
+@pytest.mark.parametrize("least", [0.0, 3.0, 12.0])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_loss_from_spectra_with_ivar_equals_the_loss_from_the_table(least, reduction):
+    flux, logits, z_spec = spectra_of(8), logits_of(8), torch.linspace(0.11, 0.35, 8)
+    ivar = 10 ** torch.linspace(-3, 2, 8).double().unsqueeze(-1) * spectra_of(8)
+    ivar[:, ::11] = 0.0
+    valid = torch.ones(8, 41, dtype=torch.bool)
+    valid[1, :9] = False
+    photometry = SyntheticPhotometry(FILTERS, WAVELENGTH)
+    module = SpectrophotometricFluxLoss(BINS, photometry, min_snr=least, reduction=reduction)
+    options = {"valid": valid, "ivar": ivar, "min_snr": least}
+    residual, weight = flux_residual(photometry, flux, z_spec, BINS, **options)
+    value = module(logits, flux, z_spec, valid, ivar)
+    assert torch.equal(value, flux_loss(logits, residual, weight, reduction=reduction))
+    assert torch.equal(value, module(logits, flux, z_spec, valid=valid, ivar=ivar))
+    assert module.unusable == (weight == 0).all(-1).sum()
+    assert (least > 0) == (module.unusable > 0)
+    in_error = relative_variance(photometry, flux, ivar, valid=valid)
+    assert flux_loss(logits, residual, weight, variance=in_error).isfinite()
 
 
 # No usable band ----------------------------------------------------------------------------------
@@ -365,6 +492,25 @@ def test_bad_arguments_are_named(logits, residual, weight, error, message):
         flux_loss(logits, residual, weight)
 
 
+@pytest.mark.parametrize(
+    ("variance", "error", "message"),
+    [
+        (WEIGHT * 0, ValueError, "variance must be positive.*in use.*band_weight 0"),
+        (-WEIGHT, ValueError, "variance must be positive"),
+        (WEIGHT * torch.nan, ValueError, "variance must be positive, and not NaN"),
+        (WEIGHT[0], ValueError, r"variance must have the shape \(2, 3\) of the bands.*\(3,\)"),
+        (WEIGHT[:, :1], ValueError, r"variance must have the shape \(2, 3\).*got \(2, 1\)"),
+        (WEIGHT.long(), TypeError, "variance must be a floating-point.*int64"),
+        (1.0, TypeError, "variance must be a torch.Tensor, got float"),
+    ],
+)
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["no weights", "weights"])
+def test_a_bad_variance_is_named(weight, variance, error, message):
+    for call in (flux_loss, FluxLoss(BINS)):
+        with pytest.raises(error, match=message):
+            call(LOGITS, RESIDUAL, weight, variance=variance)
+
+
 def test_logits_of_another_number_of_bins_are_named():
     with pytest.raises(ValueError, match=r"logits must have shape \(\.\.\., 4\).*got \(2, 3\)"):
         FluxLoss(BINS)(LOGITS[:, 1:], RESIDUAL[:, 1:])
@@ -382,7 +528,7 @@ def test_an_unknown_reduction_is_named_with_the_known_ones():
 
 @pytest.mark.parametrize(
     "options",
-    [{"quadrature": "simpson"}, {"dimming": "distance"}, {"min_coverage": 2.0}],
+    [{"quadrature": "simpson"}, {"dimming": "distance"}, {"min_coverage": 2.0}, {"min_snr": -1.0}],
     ids=str,
 )
 def test_the_module_refuses_bad_options_when_it_is_made(options):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from astropy.cosmology import LambdaCDM, Planck18
+from astropy.cosmology import FlatLambdaCDM, LambdaCDM, Planck18, w0waCDM
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -21,9 +21,11 @@ from photoz_losses import RedshiftBins, flux_residual
 from photoz_losses.photometry import FilterSet, SyntheticPhotometry
 
 COSMOLOGIES = {
-    "flat": Planck18,
+    "flat": FlatLambdaCDM(H0=70, Om0=0.3),
+    "flat with radiation and neutrinos": Planck18,
     "closed": LambdaCDM(H0=70, Om0=0.3, Ode0=0.9),
     "open": LambdaCDM(H0=70, Om0=0.3, Ode0=0.2),
+    "dark energy that changes": w0waCDM(H0=70, Om0=0.3, Ode0=0.75, w0=-0.9, wa=0.2),
 }
 BINS = RedshiftBins.uniform(0.0, 0.4, 8)
 GR = FilterSet.from_speclite("sdss2010-g", "sdss2010-r")
@@ -251,6 +253,81 @@ def test_distance_dimming_is_the_same_galaxy_built_at_each_redshift(cosmology, z
         )
 
 
+# Responses that catch the whole spectrum wherever it is shifted to. A response of 1/lambda counts
+# energy, whose sum over the spectrum is its flux in erg/s/cm2; a response of 1 counts photons.
+WIDE = np.geomspace(1000.0, 30000.0, 6001)
+EVERYTHING = FilterSet(["energy", "photons"], [WIDE, WIDE[[0, -1]]], [1 / WIDE, [1.0, 1.0]])
+NARROW = 10 ** (np.arange(36000, 39000) * 1e-4)  # 3981-7942 A: all of it stays within WIDE
+
+
+@pytest.mark.parametrize("quadrature", ["midpoint", "trapezoid"])
+@pytest.mark.parametrize(
+    ("dimming", "energy", "photons"),
+    [("none", 1, 2), ("bandwidth", 0, 1), ("f_nu", -1, 0)],
+)
+def test_what_each_dimming_conserves(dimming, energy, photons, quadrature):
+    # a stretch by nu: F kept, energy grows with the range of wavelengths, as nu, and photons, each
+    # of which has less of it, as nu^2. F / nu conserves energy. f_nu = lambda^2 F / c kept keeps
+    # the integral of f_nu d ln lambda, which is the number of photons
+    flux = torch.from_numpy(1 + np.sin(NARROW / 150) ** 2).unsqueeze(0)
+    z_spec = torch.tensor([0.17], dtype=torch.float64)
+    photometry = SyntheticPhotometry(EVERYTHING, NARROW, denominator="full")
+    residual, weight = flux_residual(
+        photometry, flux, z_spec, BINS, dimming=dimming, quadrature=quadrature, min_coverage=0.0
+    )
+    assert (weight == 1).all()
+    nodes = BINS.centers if quadrature == "midpoint" else BINS.edges
+    nu = (1 + nodes) / (1 + z_spec)
+    for b, power in enumerate((energy, photons)):
+        expected = nu**power - 1
+        if quadrature == "trapezoid":
+            expected = (expected[1:] + expected[:-1]) / 2
+        # 2e-6: the response of energy is a chain of lines under the curve 1 / lambda
+        torch.testing.assert_close(residual[0, :, b], expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("cosmology", COSMOLOGIES.values(), ids=COSMOLOGIES)
+def test_under_distance_dimming_energy_falls_as_the_distance_squared(cosmology):
+    # total flux = luminosity / (4 pi D_L^2); photons, each redshifted, fall one power of nu slower
+    flux = torch.from_numpy(1 + np.sin(NARROW / 150) ** 2).unsqueeze(0)
+    photometry = SyntheticPhotometry(EVERYTHING, NARROW, denominator="full")
+    options = {"dimming": "distance", "cosmology": cosmology, "min_coverage": 0.0}
+
+    def total(z_spec):
+        z_spec = torch.tensor([z_spec], dtype=torch.float64, requires_grad=True)
+        residual, _ = flux_residual(photometry, flux, z_spec, BINS, **options)
+        (slope,) = torch.autograd.grad(residual[0, 2].sum(), z_spec)
+        return 1 + residual.squeeze(0).detach(), slope.item()
+
+    ratio, slope = total(0.17)
+    for c, z in enumerate(BINS.centers.tolist()):
+        near, far = (cosmology.luminosity_distance(at).value for at in (0.17, z))
+        assert ratio[c, 0].item() == pytest.approx((near / far) ** 2, rel=2e-6)
+        photons = (near / far) ** 2 * (1 + z) / 1.17
+        assert ratio[c, 1].item() == pytest.approx(photons, rel=2e-6)
+    (above, _), (below, _) = total(0.17 + 1e-4), total(0.17 - 1e-4)
+    assert slope == pytest.approx((above - below)[2].sum().item() / 2e-4, rel=1e-5)
+
+
+@pytest.mark.parametrize("dimming", ["none", "bandwidth", "f_nu", "distance"])
+@pytest.mark.parametrize("slope", [-3.0, -1.0, 0.0, 2.0])
+def test_a_power_law_under_each_dimming(dimming, slope):
+    # F = lambda^a through any filter: Phi'(nu) = nu^-a Phi'(1), times what dims it
+    cosmology = Planck18 if dimming == "distance" else None
+    bins, z_spec = RedshiftBins.uniform(0.1, 0.2, 6), 0.13
+    flux = torch.from_numpy((SDSS_GRID / 5000.0) ** slope).unsqueeze(0)
+    filters = FilterSet(["wide"], [[4500, 5300, 6000]], [[0, 1, 0]])
+    residual, weight = flux_residual(
+        SyntheticPhotometry(filters, SDSS_GRID),
+        flux, torch.tensor([z_spec]).double(), bins, dimming=dimming, cosmology=cosmology,
+    )  # fmt: skip
+    assert (weight == 1).all()
+    for c, z in enumerate(bins.centers.tolist()):
+        nu = (1 + z) / (1 + z_spec)
+        expected = nu**-slope * dim(dimming, nu, z, z_spec, cosmology) - 1
+        assert residual[0, c, 0].item() == pytest.approx(expected, abs=2e-6)
+
+
 # Gradients ---------------------------------------------------------------------------------------
 
 
@@ -316,6 +393,16 @@ def test_a_scale_that_does_not_depend_on_wavelength_cancels(scale):
     )
     torch.testing.assert_close(scaled, residual, rtol=0, atol=1e-12)
     assert torch.equal(weight, same)
+
+
+@given(st.integers(-300, 300), st.sampled_from(["midpoint", "trapezoid"]))
+def test_a_grey_scale_by_a_power_of_two_changes_no_bit(power, quadrature):
+    flux = torch.from_numpy(np.random.default_rng(0).uniform(0.5, 2.0, (3, 200)))
+    z_spec, photometry = torch.tensor([0.1, 0.2, 0.3]), SyntheticPhotometry(GR, COARSE)
+    case = z_spec, BINS
+    residual = flux_residual(photometry, flux, *case, quadrature=quadrature)
+    scaled = flux_residual(photometry, 2.0**power * flux, *case, quadrature=quadrature)
+    assert all(map(torch.equal, scaled, residual))
 
 
 def test_the_residual_is_zero_in_a_bin_centred_on_the_true_redshift():

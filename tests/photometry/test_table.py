@@ -13,7 +13,13 @@ from photometry.galaxies import BINS, COUNT, FILTERS, GRID, PHOTOMETRY, chunks, 
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from photoz_losses import FluxLoss, RedshiftBins, flux_loss
-from photoz_losses.photometry import FilterSet, FluxTable, Spectra, SyntheticPhotometry
+from photoz_losses.photometry import (
+    FilterSet,
+    FluxTable,
+    Spectra,
+    SyntheticPhotometry,
+    relative_variance,
+)
 
 SPECTRA = galaxies()
 TABLE = FluxTable.build(SPECTRA, BINS, PHOTOMETRY, chunk=4, progress=False)
@@ -67,6 +73,76 @@ def test_repr_states_sizes_type_and_place(path):
     sizes = "10 galaxies x 7 bins x 2 bands, float16"
     assert repr(TABLE) == f"FluxTable({sizes}, in memory)"
     assert repr(FluxTable.load(path)) == f"FluxTable({sizes}, memory-mapped)"
+
+
+# Errors of measurement ---------------------------------------------------------------------------
+
+
+def noisy() -> Spectra:
+    """The same galaxies, ever fainter beside their errors; some pixels are not trusted."""
+    error = 10 ** torch.linspace(-2, 1.5, COUNT).unsqueeze(-1)
+    ivar = torch.where(SPECTRA.valid, error**-2, 0.0).expand(-1, len(GRID)).clone()
+    ivar[:, 100::50] = 0.0
+    return Spectra(GRID, SPECTRA.flux, ivar, SPECTRA.z, SPECTRA.valid)
+
+
+@pytest.mark.parametrize("least", [0.0, 10.0])
+def test_with_min_snr_the_table_keeps_the_variance(tmp_path, least):
+    spectra = noisy()
+    options = {"min_snr": least, "dtype": torch.float32, "chunk": 4, "progress": False}
+    table = FluxTable.build(spectra, BINS, PHOTOMETRY, **options)
+    residual, weight = expected(spectra, ivar=spectra.ivar, min_snr=least)
+    variance = relative_variance(PHOTOMETRY, spectra.flux, spectra.ivar, valid=spectra.valid)
+    assert table.header["options"]["min_snr"] == least
+    assert torch.equal(table.residual, residual)
+    assert torch.equal(table.band_weight, weight)
+    assert torch.equal(table.variance, variance.float())
+    switched_off = (table.band_weight == 0) & (expected(spectra, ivar=spectra.ivar)[1] > 0)
+    assert torch.equal(switched_off, (variance.rsqrt() < least) & variance.isfinite())
+    assert switched_off.any() == (least > 0)
+    table.save(tmp_path / "saved.zarr")
+    built = FluxTable.build(spectra, BINS, PHOTOMETRY, path=tmp_path / "built.zarr", **options)
+    assert chunks(tmp_path / "saved.zarr") == chunks(tmp_path / "built.zarr")
+    for other in (
+        built,
+        FluxTable.load(tmp_path / "saved.zarr"),
+        FluxTable.load(tmp_path / "saved.zarr", mmap=False),
+        pickle.loads(pickle.dumps(FluxTable.load(tmp_path / "saved.zarr"))),
+        table.to("cpu"),
+    ):
+        assert torch.equal(other.variance, table.variance)
+        assert torch.equal(other.residual, table.residual)
+        assert torch.equal(other.band_weight, table.band_weight)
+        assert other.variance.dtype == torch.float32
+    assert table.to("meta").variance.device.type == "meta"
+    assert "variance" in set(zarr.open_group(tmp_path / "saved.zarr", mode="r").array_keys())
+
+
+def test_a_loss_in_units_of_error_takes_what_the_table_keeps():
+    spectra = noisy()
+    table = FluxTable.build(spectra, BINS, PHOTOMETRY, min_snr=3.0, progress=False)
+    logits = torch.randn(COUNT, len(BINS), generator=torch.Generator().manual_seed(0))
+    residual, weight = table[:]
+    value = FluxLoss(BINS)(logits, residual, weight, variance=table.variance)
+    assert value.isfinite()
+    assert torch.equal(value, flux_loss(logits, residual, weight, variance=table.variance))
+
+
+def test_without_min_snr_there_is_no_variance_and_ivar_is_not_looked_at(path):
+    spectra = noisy()
+    table = FluxTable.build(spectra, BINS, PHOTOMETRY, chunk=4, progress=False)
+    assert torch.equal(table.residual, TABLE.residual)
+    for without in (table, FluxTable.load(path)):
+        with pytest.raises(AttributeError, match=r"no variance: build it with min_snr=0\.0"):
+            without.variance  # noqa: B018
+
+
+def test_another_min_snr_is_another_table(tmp_path):
+    options = {"path": tmp_path / "table.zarr", "progress": False}
+    FluxTable.build(SPECTRA, BINS, PHOTOMETRY, min_snr=0.0, **options)
+    for other in (None, 3.0):
+        with pytest.raises(ValueError, match="min_snr"):
+            FluxTable.build(SPECTRA, BINS, PHOTOMETRY, min_snr=other, **options)
 
 
 # Half precision ----------------------------------------------------------------------------------

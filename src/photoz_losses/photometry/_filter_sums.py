@@ -14,7 +14,8 @@ with :math:`i_j` the first pixel at or beyond knot :math:`j`, :math:`\Delta_j S 
 S(i_j)`, and the second form, summed by parts, half the look-ups where the compiler fuses them. It
 takes rises above the band's first knot, :math:`S(i_j) - S(i_0)`: since the changes of line add up
 to zero this alters nothing, but where no pixel falls into the filter each rise, and the sum, is
-exactly zero. Large changes that cancel cost digits, so steep filters keep the first form.
+exactly zero. Large changes that cancel cost digits, so filters with steep sides, or of many knots
+that wiggle, keep the first form.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from photoz_losses._float64 import Float64Module
 from photoz_losses.photometry.filters import FilterSet
 
 STRAIGHT = 1e-15  # of the curve's height: a knot this near to the line through its neighbours
-STEEP = 1000.0  # times the curve's height: the largest intercept of a line that may be by parts
+STEEP = 250.0  # times the curve's height: the changes of its intercept that may be by parts
 
 
 class FilterSums(Float64Module):
@@ -49,13 +50,15 @@ class FilterSums(Float64Module):
         pairs = zip(filters.wavelengths, filters.responses, strict=True)
         curves = [_bends(x, y) for x, y in pairs]
         self.sizes = [len(x) for x, _ in curves]
-        self.steep = [_is_steep(x, y) for x, y in curves]
+        polynomials = [_polynomial(x, y, power) for x, y in curves]
+        self.steep = [
+            _is_steep(polynomial, y.max() ** power)
+            for polynomial, (_, y) in zip(polynomials, curves, strict=True)
+        ]
         self.grid, self.step = _grid(wavelength, filters)
         weights = [
             nn.functional.pad(polynomial, (0, 1)) if steep else _changes(polynomial)
-            for steep, polynomial in zip(
-                self.steep, (_polynomial(x, y, power) for x, y in curves), strict=True
-            )
+            for steep, polynomial in zip(self.steep, polynomials, strict=True)
         ]
         knots = torch.cat([_last_a_hair_longer(x) for x, _ in curves])
         self.register_buffer("wavelength", wavelength, persistent=False)
@@ -130,10 +133,6 @@ def _line(x: Tensor, y: Tensor) -> Tensor:
     return torch.stack([y[:-1] - slope * x[:-1], slope])
 
 
-def _is_steep(x: Tensor, y: Tensor) -> bool:
-    return bool(_line(x, y)[0].abs().max() > STEEP * y.max())
-
-
 def _polynomial(x: Tensor, y: Tensor, power: int) -> Tensor:
     """Power of the response on each stretch, coefficients by degree, (power + 1, K - 1)."""
     intercept, slope = _line(x, y)
@@ -142,6 +141,11 @@ def _polynomial(x: Tensor, y: Tensor, power: int) -> Tensor:
         raised = nn.functional.pad(coefficients * slope, (0, 0, 1, 0))
         coefficients = nn.functional.pad(coefficients * intercept, (0, 0, 0, 1)) + raised
     return coefficients
+
+
+def _is_steep(polynomial: Tensor, height: Tensor) -> bool:
+    """Whether the terms by parts, whose rounding adds up at random, are too large for that form."""
+    return bool(nn.functional.pad(polynomial[0], (1, 1)).diff().norm() > STEEP * height)
 
 
 def _changes(polynomial: Tensor) -> Tensor:

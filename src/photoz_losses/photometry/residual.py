@@ -78,8 +78,9 @@ def flux_residual(
     Raises
     ------
     ValueError
-        If shapes disagree, a redshift is NaN or outside the bins, a valid flux is not finite, or an
-        option is not among those above or lacks its cosmology.
+        If shapes disagree, a redshift is NaN or outside the bins, a valid flux is not finite, a
+        valid ivar is negative or not finite, or an option is not among those above or lacks its
+        cosmology or its ivar.
     TypeError
         If `flux` or `z_spec` is not floating-point, or `z_spec` is in half precision.
 
@@ -179,6 +180,7 @@ def _trusted(flux: Tensor, ivar: Tensor | None, valid: Tensor | None) -> Tensor 
     if ivar is None:
         return valid
     _check.same_shape("ivar", _check.floating("ivar", ivar), flux.shape, "flux")
+    _check.inverse_variance("ivar", ivar, valid)
     return ivar > 0 if valid is None else valid & (ivar > 0)
 
 

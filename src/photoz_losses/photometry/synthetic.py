@@ -55,6 +55,13 @@ class SyntheticPhotometry(Float64Module):
     ValueError
         If wavelengths are not finite, positive and strictly increasing, or reach no filter.
 
+    Notes
+    -----
+    On the CPU values and gradients are the same bits in every run and with any number of threads;
+    compiled, they differ from eager ones by rounding, and are the same bits in every run too. On
+    CUDA, PyTorch adds up prefix sums and gradients of look-ups in an order that varies, unless
+    ``torch.use_deterministic_algorithms(True)``.
+
     Examples
     --------
     >>> box = FilterSet(["box"], [[5000.0, 6000.0]], [[1.0, 1.0]])
@@ -181,10 +188,7 @@ class SyntheticPhotometry(Float64Module):
             If `ivar` or `nu` is not floating-point, or `valid` is not bool.
         """
         ivar, nu, valid = self._read("ivar", ivar, nu, valid)
-        if _check.can_read_free(ivar):
-            used = ivar if valid is None else ivar[valid]
-            if not bool((used >= 0).all()):
-                raise ValueError("ivar must not be negative: 0 marks an untrusted pixel")
+        _check.inverse_variance("ivar", ivar, valid)
         trusted = ivar > 0 if valid is None else valid & (ivar > 0)
         above, covered = self._in_blocks(self._sums_of_squares, ivar, nu, trusted)
         return self._divide(above, covered, nu, 2)[0]
@@ -211,7 +215,7 @@ class SyntheticPhotometry(Float64Module):
         self, kernel: Kernel, spectra: Tensor, nu: Tensor, valid: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Sums (..., C, B) for spectra and shifts whose leading dimensions broadcast."""
-        lead = _check.broadcast("flux", spectra.shape[:-1], "nu", nu.shape[:-1])
+        lead = torch.broadcast_shapes(spectra.shape[:-1], nu.shape[:-1])
         flat = [
             None if x is None else x.expand(*lead, -1).reshape(lead.numel(), x.shape[-1])
             for x in (spectra, nu, valid)
@@ -258,6 +262,7 @@ class SyntheticPhotometry(Float64Module):
             )
         if _check.floating("nu", nu).ndim == 0:
             raise ValueError("nu must have shape (..., C), got a scalar: call nu.reshape(1)")
+        _check.broadcast(name, values.shape[:-1], "nu", nu.shape[:-1])
         if _check.can_read_free(nu) and not bool(((nu > 0) & nu.isfinite()).all()):
             raise ValueError("nu = (1 + z) / (1 + z_spec) must be positive and finite")
         if valid is not None:
