@@ -108,11 +108,13 @@ def _sum_of_band(
             rise, weight = rise.diff(), weight[:-1]
         else:
             # Detached: as the changes add up to zero, so does the first knot's share in a gradient.
-            rise = rise.sub_(rise[..., :1].detach().clone())
+            first = rise[..., :1].detach()
+            # In place without a gradient; with one, autograd would copy the whole for it.
+            rise = rise - first if rise.requires_grad else rise.sub_(first.clone())
         if fused:
             terms.append(rise * (weight * nu.unsqueeze(-1) ** degree if degree else weight))
         else:
-            terms.append(rise.mul_(weight).sum(-1) * nu**degree)
+            terms.append((rise * weight).sum(-1) * nu**degree)
     total: Tensor = sum(terms[1:], terms[0])
     return total.sum(-1) if fused else total
 
