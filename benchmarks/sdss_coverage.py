@@ -1,6 +1,6 @@
 """What does an SDSS spectrum cover at each redshift, and what does ``min_coverage`` do about it?
 
-    PHOTOZ_LOSSES_DATA=... python benchmarks/coverage.py
+    PHOTOZ_LOSSES_DATA=... python benchmarks/sdss_coverage.py
 
 The spectra of ``filling.py`` (before BOSS, z < 0.4), 180 bins on [0, 0.4], five bands. By band: the
 shares of (galaxy, bin) cells that are covered so far, and for ``min_coverage`` 0 (the paper's), 0.5
@@ -156,7 +156,7 @@ def main() -> None:
     draw_coverage(spectra, coverage)
     settings: dict[str, Any] = {"spectra": len(spectra), "bins": len(BINS), "width": WIDTH}
     rows = by_band(spectra, coverage, names) | residuals(spectra, photometry, names)
-    save("coverage", rows, settings)
+    save("sdss_coverage", rows, settings)
 
 
 if __name__ == "__main__":
