@@ -275,9 +275,20 @@ class RedshiftBins(Float64Module):
         below, z = self._spread(self._cumulative(self.read_probs(probs)), "z", z)
         index, _ = self._bin_of(z)
         place = ((z - self.edges[index]) / self.widths[index]).clamp(0, 1)
+        return self._between_edges(below, index, place).to(self._result(probs))
+
+    def mass_below(self, probs: Tensor, index: Tensor, place: Tensor) -> Tensor:
+        """Mass below a place in a bin, as `locate` gives them; `probs` as from `read_probs`.
+
+        float64, shape of `index`, which is that of `probs` without its last dimension.
+        """
+        return self._between_edges(self._cumulative(probs), index, place)
+
+    @staticmethod
+    def _between_edges(below: Tensor, index: Tensor, place: Tensor) -> Tensor:
         lower = below.gather(-1, index.unsqueeze(-1)).squeeze(-1)
         upper = below.gather(-1, index.unsqueeze(-1) + 1).squeeze(-1)
-        return torch.lerp(lower, upper, place.to(lower.dtype)).to(self._result(probs))
+        return torch.lerp(lower, upper, place.to(lower.dtype))
 
     def quantile(self, probs: Tensor, q: Any) -> Tensor:
         """Least redshift below which the mass `q` lies; exact inverse of `cdf`.

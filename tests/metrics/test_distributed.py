@@ -13,7 +13,19 @@ import torch
 import torch.distributed as dist
 
 from photoz_losses import RedshiftBins
-from photoz_losses.metrics import CRPS, MAD, PIT, Bias, CDELoss, OutlierRate
+from photoz_losses.metrics import (
+    CRPS,
+    MAD,
+    PIT,
+    Bias,
+    Brier,
+    CDELoss,
+    Coverage,
+    Entropy,
+    LogScore,
+    OutlierRate,
+    PITStatistics,
+)
 
 GALAXIES, RANKS = 11, 2
 SHARES = {
@@ -43,14 +55,23 @@ def measured(share, batch=3):
         "pit": PIT(bins),
         "cde": CDELoss(bins),
         "crps": CRPS(bins),
+        "log score": LogScore(bins),
+        "brier": Brier(bins),
+        "coverage": Coverage(bins, level=[0.1, 0.5, 0.9], interval="highest_density"),
+        "pit statistics": PITStatistics(bins),
+        "entropy": Entropy(bins),
     }
+    point = ("mad", "centred mad", "bias", "outlier rate")
     if share is not None:
         probs, z_spec = probs[share], z_spec[share]
         for start in range(0, max(len(z_spec), 1), batch):
             rows = slice(start, start + batch)
             for name, metric in metrics.items():
-                density = name in ("pit", "cde", "crps")
-                metric.update(probs[rows] if density else bins.mean(probs[rows]), z_spec[rows])
+                if name == "entropy":
+                    metric.update(probs[rows])
+                    continue
+                prediction = bins.mean(probs[rows]) if name in point else probs[rows]
+                metric.update(prediction, z_spec[rows])
     return {name: metric.compute() for name, metric in metrics.items()}
 
 
