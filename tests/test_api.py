@@ -21,7 +21,9 @@ INVENTORY = {
         read_sdss_spectra relative_variance""",
     transforms: "RandomDihedral ResampleBackground dihedral resample_background",
     metrics: "CRPS MAD PIT Bias CDELoss OutlierRate bias cde_loss crps mad outlier_rate pit",
-    plots: "plot_densities plot_pit plot_redshifts",
+    plots: """
+        plot_binned plot_coverage plot_densities plot_gallery plot_nz plot_pit plot_pp
+        plot_redshifts""",
 }
 MAY_IMPORT = {  # room: the rooms below it
     "_check": set(),
@@ -45,7 +47,7 @@ ORDER = {  # within a room: a file may import those before it
     "losses": ["_reduce", "cross_entropy", "cde", "crps", "invariance", "flux", "total"],
     "transforms": ["_images", "dihedral", "background"],
     "metrics": ["point", "pit", "scores"],
-    "plots": ["_axes", "pit", "redshifts", "densities"],
+    "plots": ["_axes", "pit", "redshifts", "densities", "binned", "samples", "coverage"],
 }
 
 

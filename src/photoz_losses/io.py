@@ -23,8 +23,8 @@ OWN = (*NEEDED, "z_spec", "id")  # names of arrays; every other one is a column
 def to_qp(probs: Tensor, bins: RedshiftBins) -> Any:
     """The densities as a ``qp.Ensemble`` of histograms, with every mass kept.
 
-    Its ``pdf``, ``cdf`` and ``ppf`` are those of `RedshiftBins`. Do not trust its mean and moments
-    on unequal bins: qp 1.1 multiplies by the width of the first bin.
+    Its ``pdf``, ``cdf`` and ``ppf`` are those of `photoz_losses.RedshiftBins`. Do not trust its
+    mean and moments on unequal bins: qp 1.1 multiplies by the width of the first bin.
 
     Parameters
     ----------
