@@ -46,7 +46,7 @@ ORDER = {  # within a room: a file may import those before it
     ],
     "losses": ["_reduce", "cross_entropy", "cde", "crps", "invariance", "flux", "total"],
     "transforms": ["_images", "dihedral", "background"],
-    "metrics": ["point", "pit", "scores"],
+    "metrics": ["_streaming", "_samples", "point", "pit", "scores"],
     "plots": ["_axes", "pit", "redshifts", "densities", "binned", "samples", "coverage"],
 }
 
