@@ -71,7 +71,7 @@ def credibility(
         return (2 * pit(probs, z_spec, bins) - 1).abs()
     index, place = bins.locate(z_spec, probs.shape[:-1])
     index = index.unsqueeze(-1)
-    density = bins.density(probs)
+    density = probs / bins.widths
     own = density.gather(-1, index)
     higher = density > own * (1 + tolerance)
     tied = (density >= own * (1 - tolerance)) & ~higher
