@@ -8,19 +8,23 @@ from pathlib import Path
 import pytest
 
 import photoz_losses
-from photoz_losses import metrics, photometry, plots, transforms
+from photoz_losses import calibration, metrics, photometry, plots, transforms
 
 SOURCE = Path(photoz_losses.__file__).parent
 INVENTORY = {
     photoz_losses: """
         CDELoss CRPSLoss FluxLoss InvarianceLoss L2Penalty RedshiftBins RedshiftCrossEntropy
         SpectrophotometricFluxLoss TotalLoss cde_loss cross_entropy crps_loss flux_loss
-        flux_residual invariance_loss l2_penalty photometry transforms""",
+        flux_residual invariance_loss l2_penalty photometry rebin transforms""",
+    calibration: "PITRecalibration TemperatureScaling",
     photometry: """
         FilterSet FluxTable Spectra SyntheticPhotometry Templates flux_residual
         read_sdss_spectra relative_variance""",
     transforms: "RandomDihedral ResampleBackground dihedral resample_background",
-    metrics: "CRPS MAD PIT Bias CDELoss OutlierRate bias cde_loss crps mad outlier_rate pit",
+    metrics: """
+        CRPS MAD PIT Bias Brier CDELoss Coverage Entropy LogScore OutlierRate PITStatistics
+        bias brier cde_loss coverage credibility crps entropy log_score mad outlier_rate pit
+        pit_histogram pit_statistics""",
     plots: """
         plot_binned plot_coverage plot_densities plot_gallery plot_nz plot_pit plot_pp
         plot_redshifts""",
@@ -30,6 +34,8 @@ MAY_IMPORT = {  # room: the rooms below it
     "_float64": set(),
     "_values": {"_check"},
     "bins": {"_check", "_float64", "_values"},
+    "rebinning": {"bins", "_check"},
+    "calibration": {"bins", "_float64"},
     "photometry": {"bins", "_check", "_float64"},
     "losses": {"bins", "_check", "_values", "photometry"},
     "transforms": {"_check"},
@@ -46,7 +52,7 @@ ORDER = {  # within a room: a file may import those before it
     ],
     "losses": ["_reduce", "cross_entropy", "cde", "crps", "invariance", "flux", "total"],
     "transforms": ["_images", "dihedral", "background"],
-    "metrics": ["_streaming", "_samples", "point", "pit", "scores"],
+    "metrics": ["_streaming", "_samples", "point", "pit", "uniformity", "intervals", "scores"],
     "plots": ["_axes", "pit", "redshifts", "densities", "binned", "samples", "coverage"],
 }
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from photoz_losses._float64 import Float64Module
 from photoz_losses.bins import RedshiftBins
 
+__all__ = ["PITRecalibration", "TemperatureScaling"]
+
 
 class _Calibration(Float64Module):
     """What is learned is in buffers, NaN until fitted, and goes with the ``state_dict``."""

@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from photoz_losses import _check
 from photoz_losses.bins import RedshiftBins, nan_where_unknown
+from photoz_losses.metrics._samples import digest
+from photoz_losses.metrics._streaming import StreamingMetric
 from photoz_losses.metrics.pit import pit
 
 INTERVALS = ("central", "highest_density")
@@ -130,7 +131,7 @@ def coverage(
     return _covered(value, levels) / value.numel()
 
 
-class Coverage(Metric):
+class Coverage(StreamingMetric):
     """`coverage` over everything seen, exact over batches and ranks: keeps one count a level.
 
     Parameters
@@ -152,10 +153,6 @@ class Coverage(Metric):
     tensor(0.5000, dtype=torch.float64)
     """
 
-    full_state_update = False
-    covered: Tensor
-    count: Tensor
-
     def __init__(
         self,
         bins: RedshiftBins,
@@ -167,18 +164,22 @@ class Coverage(Metric):
         super().__init__(**kwargs)
         self.bins, self.interval = bins, _check.one_of("interval", interval, INTERVALS)
         self.level = _levels(level)
-        self.add_state("covered", torch.zeros_like(self.level), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        # Names of its own: MetricCollection takes metrics whose states agree for one and the same.
+        own = digest(bins, self.level, interval)
+        self._covered, self._count = f"covered_{own}", f"coverage_count_{own}"
+        self.add_state(self._covered, torch.zeros_like(self.level), dist_reduce_fx="sum")
+        self.add_state(self._count, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, probs: Tensor, z_spec: Tensor) -> None:
         """Take in a batch of masses (N, C) and true redshifts (N,)."""
         value = credibility(probs.detach(), z_spec, self.bins, interval=self.interval)
-        self.covered = self.covered + _covered(value, self.level.to(value.device))
-        self.count = self.count + value.numel()
+        covered = _covered(value, self.level.to(value.device))
+        setattr(self, self._covered, getattr(self, self._covered) + covered)
+        setattr(self, self._count, getattr(self, self._count) + value.numel())
 
     def compute(self) -> Tensor:
         """Fraction of true redshifts covered, float64, shape of `level`; NaN without galaxies."""
-        fraction: Tensor = self.covered / self.count
+        fraction: Tensor = getattr(self, self._covered) / getattr(self, self._count)
         return fraction
 
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from photoz_losses.bins import RedshiftBins, nan_where_unknown
 from photoz_losses.losses._reduce import reduce
 from photoz_losses.losses.cde import cde_score
 from photoz_losses.losses.crps import crps_score
+from photoz_losses.metrics._samples import digest
+from photoz_losses.metrics._streaming import StreamingMetric
 
 
 def cde_loss(
@@ -192,17 +193,18 @@ def entropy(probs: Tensor, bins: RedshiftBins, *, reduction: str = "mean") -> Te
     return reduce(-torch.special.xlogy(mass, density).sum(-1), reduction)
 
 
-class _MeanScore(Metric):
+class _MeanScore(StreamingMetric):
     """Mean of a score over everything seen, from its sum and the number of galaxies."""
 
-    full_state_update = False
     higher_is_better = False
 
     def __init__(self, bins: RedshiftBins, score: Callable[..., Tensor], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.bins, self._score = bins, score
         # Names of its own: MetricCollection takes metrics whose states agree for one and the same.
-        self._total, self._count = f"{score.__name__}_total", f"{score.__name__}_count"
+        self._total, self._count = (
+            f"{score.__name__}_{part}_{digest(bins)}" for part in ("total", "count")
+        )
         self.add_state(self._total, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state(self._count, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 

@@ -166,7 +166,7 @@ def _statistics(values: Tensor, n_bins: int) -> dict[str, Tensor]:
     u = values.sort().values
     rank = torch.arange(1, N + 1, dtype=torch.float64, device=u.device)
     odd = 2 * rank - 1
-    share = _histogram(u, n_bins) / N
+    share = _histogram(u, n_bins).double() / N
     statistic = {
         "ks": torch.maximum(rank / N - u, u - (rank - 1) / N).max(),
         "cvm": 1 / (12 * N) + (u - odd / (2 * N)).square().sum(),
