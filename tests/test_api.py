@@ -20,7 +20,9 @@ INVENTORY = {
         FilterSet FluxTable Spectra SyntheticPhotometry Templates flux_residual
         read_sdss_spectra relative_variance""",
     transforms: "RandomDihedral ResampleBackground dihedral resample_background",
-    metrics: "CRPS MAD PIT Bias CDELoss OutlierRate bias cde_loss crps mad outlier_rate pit",
+    metrics: """
+        CRPS MAD PIT RMS Bias CDELoss OutlierRate SigmaIQR bias cde_loss crps mad outlier_rate pit
+        rms sigma_iqr""",
     plots: "plot_densities plot_pit plot_redshifts",
 }
 MAY_IMPORT = {  # room: the rooms below it
@@ -42,7 +44,7 @@ ORDER = {  # within a room: a file may import those before it
     ],
     "losses": ["_reduce", "cross_entropy", "cde", "crps", "invariance", "flux", "total"],
     "transforms": ["_images", "dihedral", "background"],
-    "metrics": ["_streaming", "_samples", "point", "pit", "scores"],
+    "metrics": ["_streaming", "_samples", "_weighted", "point", "pit", "scores"],
     "plots": ["_axes", "pit", "redshifts", "densities"],
 }
 
