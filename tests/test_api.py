@@ -21,8 +21,9 @@ INVENTORY = {
         read_sdss_spectra relative_variance""",
     transforms: "RandomDihedral ResampleBackground dihedral resample_background",
     metrics: """
-        CRPS MAD PIT RMS Bias CDELoss OutlierRate SigmaIQR bias cde_loss crps mad outlier_rate pit
-        rms sigma_iqr""",
+        CRPS MAD PIT PRESETS RMS Bias Binned CDELoss OutlierRate PerBin PhotoZMetrics Preset
+        SigmaIQR bias binned cde_loss crps mad outlier_rate photo_z_metrics pit rms sigma_iqr
+        standard_error""",
     plots: "plot_densities plot_pit plot_redshifts",
 }
 MAY_IMPORT = {  # room: the rooms below it
@@ -44,7 +45,17 @@ ORDER = {  # within a room: a file may import those before it
     ],
     "losses": ["_reduce", "cross_entropy", "cde", "crps", "invariance", "flux", "total"],
     "transforms": ["_images", "dihedral", "background"],
-    "metrics": ["_streaming", "_samples", "_weighted", "point", "pit", "scores"],
+    "metrics": [
+        "_streaming",
+        "_samples",
+        "_weighted",
+        "point",
+        "pit",
+        "scores",
+        "bootstrap",
+        "binned",
+        "presets",
+    ],
     "plots": ["_axes", "pit", "redshifts", "densities"],
 }
 
