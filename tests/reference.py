@@ -61,6 +61,68 @@ def crps(edges, probs, z, points=4):
     return total
 
 
+def log_score(edges, probs, z):
+    """Minus the logarithm of the density at z."""
+    c = bin_of(edges, z)
+    density = probs[c] / (edges[c + 1] - edges[c])
+    return -math.log(density) if density > 0 else math.inf
+
+
+def brier(edges, probs, z):
+    """Brier (1950): squared difference from the forecast that was certain and right."""
+    return sum((p - (c == bin_of(edges, z))) ** 2 for c, p in enumerate(probs))
+
+
+def entropy(edges, probs):
+    total = 0.0
+    for c, p in enumerate(probs):
+        if p > 0:
+            total -= p * math.log(p / (edges[c + 1] - edges[c]))
+    return total
+
+
+def uniform_distances(values):
+    """KS, Cramer-von Mises, Anderson-Darling as integrals of the empirical CDF minus u, squared.
+
+    Between two neighbouring values the empirical CDF is a = k / N, and
+    (a - u)^2 / (u (1 - u)) = -1 + a^2 / u + (1 - a)^2 / (1 - u).
+    """
+    n = len(values)
+    cuts = [0.0, *sorted(values), 1.0]
+    ks = cvm = ad = 0.0
+    for k in range(n + 1):
+        a, low, high = k / n, cuts[k], cuts[k + 1]
+        ks = max(ks, abs(a - low), abs(a - high))
+        cvm += n * ((high - a) ** 3 - (low - a) ** 3) / 3
+        ad += n * (low - high)
+        if a > 0:
+            ad += n * a**2 * (math.log(high) - math.log(low))
+        if a < 1:
+            ad += n * (1 - a) ** 2 * (math.log1p(-low) - math.log1p(-high))
+    return ks, cvm, ad
+
+
+def highest_density_level(edges, probs, z):
+    """Mass of density above that at z, and of equal density left of z as far as it is long."""
+    density = [p / (edges[c + 1] - edges[c]) for c, p in enumerate(probs)]
+    here = density[bin_of(edges, z)]
+    level = tied = length = left = 0.0
+    for c, f in enumerate(density):
+        if math.isclose(f, here, rel_tol=1e-9):
+            tied += probs[c]
+            length += edges[c + 1] - edges[c]
+            left += min(max(z - edges[c], 0.0), edges[c + 1] - edges[c])
+        elif f > here:
+            level += probs[c]
+    return level + tied * left / length
+
+
+def expected_outlier_rate(edges, probs, z_phot, threshold):
+    """Mass of all z with |z_phot - z| > threshold (1 + z)."""
+    low, high = (z_phot - threshold) / (1 + threshold), (z_phot + threshold) / (1 - threshold)
+    return 1 - (cdf(edges, probs, high) - cdf(edges, probs, low))
+
+
 def invariance(p, q):
     """Section 3: |f(x) - f(Theta(x))|^2."""
     return sum((a - b) ** 2 for a, b in zip(p, q, strict=True))

@@ -322,6 +322,69 @@ class RedshiftBins(Float64Module):
         highest = self.density(probs).argmax(-1)
         return self.centers[highest].to(self._result(probs))
 
+    def best(self, probs: Tensor, threshold: float = 0.15) -> Tensor:
+        r"""Redshift least likely to be an outlier, shape of `probs` without its last dimension.
+
+        It minimises the expected outlier rate, the mass of all :math:`z` with
+        :math:`|z_\mathrm{best} - z| > t\,(1 + z)`, that is, it maximises the mass of the window
+
+        .. math:: F\Bigl(\frac{z_\mathrm{best} + t}{1 - t}\Bigr)
+                  - F\Bigl(\frac{z_\mathrm{best} - t}{1 + t}\Bigr) ,
+
+        as Tanaka et al. (2018) do with a smooth loss. The mass is linear between the
+        redshifts at which an end of the window meets an edge of the bins, so that its maximum is
+        at one of these: no grid is searched. A density narrower than the window fits into many:
+        where neighbouring ones hold the most mass within 1e-6, the middle of them is taken.
+
+        Parameters
+        ----------
+        probs : Tensor, shape (..., C)
+            Masses per bin.
+        threshold : float
+            The :math:`t` of `outlier_rate`, between 0 and 1.
+
+        Raises
+        ------
+        ValueError
+            If `threshold` does not lie between 0 and 1, or an edge of the bins not above -1.
+
+        Examples
+        --------
+        >>> bins = RedshiftBins.uniform(0.0, 2.0, 20)
+        >>> two_peaks = torch.zeros(20)
+        >>> two_peaks[[2, 12]] = torch.tensor([0.4, 0.6])
+        >>> bins.mean(two_peaks), bins.best(two_peaks, threshold=0.05)
+        (tensor(0.8500), tensor(1.2475))
+        """
+        if not 0 < threshold < 1:
+            raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")
+        mass = self.read_probs(probs).double()
+        z, weight = self._windows(threshold)
+        within = mass @ weight
+        flat = within >= within.amax(-1, keepdim=True) - 1e-6
+        peak = within.argmax(-1, keepdim=True)
+        place = torch.arange(len(z), device=z.device)
+        first = torch.where(~flat & (place < peak), place, -1).amax(-1) + 1
+        last = torch.where(~flat & (place > peak), place, len(z)).amin(-1) - 1
+        middle = (z[first] + z[last]) / 2
+        return torch.where(mass.isnan().any(-1), torch.nan, middle).to(self._result(probs))
+
+    def _windows(self, threshold: float) -> tuple[Tensor, Tensor]:
+        """Redshifts (K,) at which an end of the window meets an edge, and `overlap` of each."""
+        if _check.can_read_free(self.edges) and not self.edges[0] > -1:
+            raise ValueError(f"bins must lie above -1, got an edge at {self.edges[0].item():g}")
+        low, high = self.edges[:1], self.edges[-1:]
+        upper_meets = self.edges * (1 - threshold) - threshold
+        lower_meets = self.edges * (1 + threshold) + threshold
+        z = torch.cat([low, upper_meets, lower_meets, high]).clamp(low, high).sort().values
+        return z, self.overlap((z - threshold) / (1 + threshold), (z + threshold) / (1 - threshold))
+
+    def overlap(self, lower: Tensor, upper: Tensor) -> Tensor:
+        """Part of each bin that lies between `lower` and `upper` (K,), shape (C, K), float64."""
+        start, end = self.edges[:-1, None], self.edges[1:, None]
+        inside = torch.minimum(end, upper) - torch.maximum(start, lower)
+        return (inside / self.widths[:, None]).clamp(0, 1)
+
     def _cumulative(self, probs: Tensor) -> Tensor:
         """Mass below each edge in float64, shape (..., C + 1), exactly 0 at first and 1 at last."""
         total = probs.double().cumsum(-1)
