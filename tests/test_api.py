@@ -22,9 +22,10 @@ INVENTORY = {
         read_sdss_spectra relative_variance""",
     transforms: "RandomDihedral ResampleBackground dihedral resample_background",
     metrics: """
-        CRPS MAD PIT Bias Brier CDELoss Coverage Entropy LogScore OutlierRate PITStatistics
-        bias brier cde_loss coverage credibility crps entropy log_score mad outlier_rate pit
-        pit_histogram pit_statistics""",
+        CRPS MAD PIT PRESETS RMS Bias Binned Brier CDELoss Coverage Entropy LogScore
+        OutlierRate PITStatistics PerBin PhotoZMetrics Preset SigmaIQR bias binned brier
+        cde_loss coverage credibility crps entropy log_score mad outlier_rate
+        photo_z_metrics pit pit_histogram pit_statistics rms sigma_iqr standard_error""",
     plots: """
         plot_binned plot_coverage plot_densities plot_gallery plot_nz plot_pit plot_pp
         plot_redshifts""",
@@ -52,7 +53,11 @@ ORDER = {  # within a room: a file may import those before it
     ],
     "losses": ["_reduce", "cross_entropy", "cde", "crps", "invariance", "flux", "total"],
     "transforms": ["_images", "dihedral", "background"],
-    "metrics": ["_streaming", "_samples", "point", "pit", "uniformity", "intervals", "scores"],
+    "metrics": [
+        *("_streaming", "_samples", "_weighted", "point"),
+        *("pit", "uniformity", "intervals", "scores"),
+        *("bootstrap", "binned", "presets"),
+    ],
     "plots": ["_axes", "pit", "redshifts", "densities", "binned", "samples", "coverage"],
 }
 
