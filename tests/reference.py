@@ -173,3 +173,36 @@ def mad(z_phot, z_spec):
     n = len(residual)
     middle = residual[n // 2] if n % 2 else (residual[n // 2 - 1] + residual[n // 2]) / 2
     return 1.4826 * middle
+
+
+def repeated(values, counts):
+    """Each value as often as its count says."""
+    return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
+
+
+def middle(values):
+    """Median by hand."""
+    ordered, n = sorted(values), len(values)
+    return ordered[n // 2] if n % 2 else (ordered[n // 2 - 1] + ordered[n // 2]) / 2
+
+
+def percentile(values, q):
+    """Linear between the two nearest of the sorted values, the first of which is the 0th."""
+    ordered = sorted(values)
+    rank = (len(ordered) - 1) * q
+    below = int(rank)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (rank - below) * (ordered[above] - ordered[below])
+
+
+def point_metrics(z_phot, z_spec, *, centred, bias, threshold):
+    """MAD, bias and outlier rate of a list of galaxies in a convention, one galaxy at a time."""
+    residual = [(p - s) / (1 + s) for p, s in zip(z_phot, z_spec, strict=True)]
+    centre = middle(residual) if centred else 0.0
+    if threshold == "3 sigma":
+        threshold = max(0.06, 3 * (percentile(residual, 0.75) - percentile(residual, 0.25)) / 1.349)
+    return {
+        "mad": 1.4826 * middle([abs(d - centre) for d in residual]),
+        "bias": middle(residual) if bias == "median" else math.fsum(residual) / len(residual),
+        "outlier_rate": sum(abs(d) > threshold for d in residual) / len(residual),
+    }

@@ -585,9 +585,13 @@ POINT = {
     "mad": metrics.mad,
     "bias": metrics.bias,
     "outlier_rate": metrics.outlier_rate,
-    "MAD": lambda *pair: metrics.MAD().update(*pair),
-    "Bias": lambda *pair: metrics.Bias().update(*pair),
-    "OutlierRate": lambda *pair: metrics.OutlierRate().update(*pair),
+    "sigma_iqr": metrics.sigma_iqr,
+    "rms": metrics.rms,
+    "SigmaIQR": lambda *pair, **weights: metrics.SigmaIQR().update(*pair, **weights),
+    "RMS": lambda *pair, **weights: metrics.RMS().update(*pair, **weights),
+    "MAD": lambda *pair, **weights: metrics.MAD().update(*pair, **weights),
+    "Bias": lambda *pair, **weights: metrics.Bias().update(*pair, **weights),
+    "OutlierRate": lambda *pair, **weights: metrics.OutlierRate().update(*pair, **weights),
 }
 for name, call in POINT.items():
     for fault, pair, error, *says in (
@@ -609,6 +613,34 @@ for name, call in POINT.items():
         ("z_spec a list", (Z, Z.tolist()), TypeError, "z_spec", "torch.as_tensor"),
     ):
         case(f"{name}: {fault}", lambda c=call, p=pair: c(*p), error, *says)
+    for fault, weights, error, *says in (
+        ("negative", torch.tensor([1.0, -1.0]), ValueError, "not negative"),
+        ("NaN", torch.tensor([1.0, NAN]), ValueError, "NaN"),
+        ("infinite", torch.tensor([1.0, INF]), ValueError, "infinity"),
+        ("of another batch", torch.ones(3), ValueError, "(2,) of z_spec", "(3,)"),
+        ("one number", torch.tensor(1.0), ValueError, "(2,) of z_spec", "()"),
+        ("a list", [1.0, 1.0], TypeError, "torch.Tensor", "list"),
+        ("complex", torch.ones(2) * 1j, TypeError, "real"),
+    ):
+        case(
+            f"{name}: weights {fault}",
+            lambda c=call, w=weights: c(Z, Z, weights=w), error, "weights", *says,
+        )  # fmt: skip
+for name in ("MAD", "SigmaIQR", "Bias", "OutlierRate", "RMS"):
+    case(
+        f"{name}: weights of replicas",
+        lambda c=POINT[name]: c(Z, Z, weights=torch.ones(3, 2)),
+        ValueError, "weights", "(2,)", "(3, 2)",
+    )  # fmt: skip
+    case(
+        f"{name}: approximate",
+        lambda n=name: getattr(metrics, n)(approximate=1),
+        ValueError, "approximate", "at least 2",
+    )  # fmt: skip
+case(
+    "outlier_rate: threshold another word",
+    lambda: metrics.outlier_rate(Z, Z, threshold="rail"), ValueError, "'sigma_iqr'", "'rail'",
+)  # fmt: skip
 case(
     "mad: z_spec infinite",
     lambda: metrics.mad(Z, changed(Z, 0, INF)),

@@ -15,6 +15,7 @@ from photoz_losses.metrics import (
     CRPS,
     MAD,
     PIT,
+    RMS,
     Bias,
     Brier,
     CDELoss,
@@ -22,6 +23,7 @@ from photoz_losses.metrics import (
     Entropy,
     LogScore,
     OutlierRate,
+    SigmaIQR,
     bias,
     brier,
     cde_loss,
@@ -32,6 +34,8 @@ from photoz_losses.metrics import (
     mad,
     outlier_rate,
     pit,
+    rms,
+    sigma_iqr,
 )
 
 # name: (class on bins, its function of z_phot, probs, z_spec and bins)
@@ -48,6 +52,12 @@ EVERY = {
         lambda bins: OutlierRate(threshold=0.15),
         lambda z, p, s, bins: outlier_rate(z, s, threshold=0.15),
     ),
+    "3 sigma outliers": (
+        lambda bins: OutlierRate(threshold="sigma_iqr"),
+        lambda z, p, s, bins: outlier_rate(z, s, threshold="sigma_iqr"),
+    ),
+    "sigma_iqr": (lambda bins: SigmaIQR(), lambda z, p, s, bins: sigma_iqr(z, s)),
+    "rms": (lambda bins: RMS(), lambda z, p, s, bins: rms(z, s)),
     "pit": (PIT, lambda z, p, s, bins: pit(p, s, bins)),
     "cde": (CDELoss, lambda z, p, s, bins: cde_loss(p, s, bins)),
     "crps": (CRPS, lambda z, p, s, bins: crps(p, s, bins)),

@@ -1,8 +1,22 @@
 """Metrics of photometric redshifts: functions, and torchmetrics classes that stream and reduce."""
 
+from photoz_losses.metrics.binned import Binned, PerBin, binned
+from photoz_losses.metrics.bootstrap import standard_error
 from photoz_losses.metrics.intervals import Coverage, coverage, credibility
 from photoz_losses.metrics.pit import PIT, pit
-from photoz_losses.metrics.point import MAD, Bias, OutlierRate, bias, mad, outlier_rate
+from photoz_losses.metrics.point import (
+    MAD,
+    RMS,
+    Bias,
+    OutlierRate,
+    SigmaIQR,
+    bias,
+    mad,
+    outlier_rate,
+    rms,
+    sigma_iqr,
+)
+from photoz_losses.metrics.presets import PRESETS, PhotoZMetrics, Preset, photo_z_metrics
 from photoz_losses.metrics.scores import (
     CRPS,
     Brier,
@@ -21,7 +35,10 @@ __all__ = [
     "CRPS",
     "MAD",
     "PIT",
+    "PRESETS",
+    "RMS",
     "Bias",
+    "Binned",
     "Brier",
     "CDELoss",
     "Coverage",
@@ -29,7 +46,12 @@ __all__ = [
     "LogScore",
     "OutlierRate",
     "PITStatistics",
+    "PerBin",
+    "PhotoZMetrics",
+    "Preset",
+    "SigmaIQR",
     "bias",
+    "binned",
     "brier",
     "cde_loss",
     "coverage",
@@ -39,7 +61,11 @@ __all__ = [
     "log_score",
     "mad",
     "outlier_rate",
+    "photo_z_metrics",
     "pit",
     "pit_histogram",
     "pit_statistics",
+    "rms",
+    "sigma_iqr",
+    "standard_error",
 ]

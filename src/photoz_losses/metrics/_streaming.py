@@ -23,6 +23,12 @@ class _Result:
         self.value = value
 
 
+def shallow_states(metric: Metric) -> dict[str, Any]:
+    """Each state under its name; lists are new ones, of the same tensors."""
+    states = metric.metric_state
+    return {name: list(s) if isinstance(s, list) else s for name, s in states.items()}
+
+
 class StreamingMetric(Metric):
     """A ``torchmetrics.Metric`` in float64 that a bad batch, a cast or a copy does not spoil.
 
@@ -40,14 +46,9 @@ class StreamingMetric(Metric):
         super().__init__(**kwargs)
         self._dtype = torch.float64  # of what a rank without any galaxy sends to the others
 
-    def _states(self) -> dict[str, Tensor | list[Tensor]]:
-        """Each state under its name; lists are new ones, of the same tensors."""
-        states = {name: getattr(self, name) for name in self._defaults}
-        return {name: list(s) if isinstance(s, list) else s for name, s in states.items()}
-
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Value of this batch alone, which is then taken in; all of it, or none where it raises."""
-        before = self._states() | {name: getattr(self, name) for name in _ON_THE_WAY}
+        before = shallow_states(self) | {name: getattr(self, name) for name in _ON_THE_WAY}
         try:
             return super().forward(*args, **kwargs)
         except BaseException:
@@ -57,7 +58,7 @@ class StreamingMetric(Metric):
 
     def reset(self) -> None:
         """Forget every galaxy."""
-        for name, state in self._states().items():
+        for name, state in shallow_states(self).items():
             setattr(self, name, state)  # torchmetrics empties the list itself
         super().reset()
 
@@ -73,7 +74,7 @@ class StreamingMetric(Metric):
         return unwrapped
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> Self:
-        before, defaults = self._states(), copy.copy(self._defaults)
+        before, defaults = shallow_states(self), copy.copy(self._defaults)
         super()._apply(fn, exclude_state)
         for name, state in before.items():
             setattr(self, name, _in_dtype_of(state, getattr(self, name)))
