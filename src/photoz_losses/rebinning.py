@@ -16,8 +16,8 @@ def rebin(
 
     .. math:: p'_k = \sum_c p_c\, \frac{|B_c \cap B'_k|}{\Delta_c}
 
-    Exact for the piecewise-constant density, and undone by rebinning back if every edge of `bins`
-    is one of `new_bins`. On other bins the density is averaged within each of the new ones.
+    Exact for the piecewise-constant density, and undone by rebinning back if every edge of ``bins``
+    is one of ``new_bins``. On other bins the density is averaged within each of the new ones.
 
     Parameters
     ----------
