@@ -684,6 +684,11 @@ case(
     lambda: metrics.pit_histogram(changed(PIT, 0, NAN)),
     ValueError, "pit_values", "NaN", "drop",
 )  # fmt: skip
+for name, call in (("PIT", metrics.PIT), ("PITStatistics", metrics.PITStatistics)):
+    case(
+        f"{name}: approximate",
+        lambda c=call: c(BINS, approximate=100), TypeError, "approximate", name, "leave it out",
+    )  # fmt: skip
 case(
     "PITStatistics: one bin",
     lambda: metrics.PITStatistics(BINS, n_bins=1),

@@ -107,6 +107,11 @@ class PIT(SampleMetric):
         generator: torch.Generator | None = None,
         **kwargs: Any,
     ) -> None:
+        if "approximate" in kwargs:
+            raise TypeError(
+                f"approximate is no option of {type(self).__name__}, which keeps the PIT of every "
+                f"galaxy: leave it out"
+            )
         super().__init__({"pit": (0.0, 1.0)}, identity=(bins, randomized), **kwargs)
         self.bins, self.randomized, self.generator = bins, randomized, generator
 
