@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from photoz_losses import _check
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.metrics._samples import SampleMetric
 
@@ -55,8 +56,7 @@ def pit(
     >>> pit(torch.tensor([[0.2, 0.6, 0.2, 0.0]]), torch.tensor([0.15]), bins)
     tensor([0.5000])
     """
-    probs = bins.read_probs(probs)
-    index, place = bins.locate(z_spec, probs.shape[:-1])
+    index, place = bins.locate(z_spec, _check.floating("probs", probs).shape[:-1])
     if randomized:
         where = place.device if generator is None else generator.device
         draws = torch.rand(place.shape, generator=generator, device=where, dtype=place.dtype)
