@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from photoz_losses import _check, _values
 from photoz_losses._float64 import Float64Module
@@ -272,25 +272,18 @@ class RedshiftBins(Float64Module):
         probs, z
             As in `pdf`.
         """
-        above, z = self._spread(self.read_probs(probs).double().cumsum(-1), "z", z)
+        below, z = self._spread(self._below(self.read_probs(probs)), "z", z)
         index, _ = self._bin_of(z)
         place = ((z - self.edges[index]) / self.widths[index]).clamp(0, 1)
-        return self._between_edges(above, index, place).to(self._result(probs))
+        lower, upper = self._at_edges(below, index)
+        return torch.lerp(lower, upper, place.to(lower.dtype)).to(self._result(probs))
 
     def mass_below(self, probs: Tensor, index: Tensor, place: Tensor) -> Tensor:
         """Mass below a place in a bin, as `locate` gives them; `probs` as from `read_probs`.
 
         float64, shape of `index`, which is that of `probs` without its last dimension.
         """
-        return self._between_edges(probs.double().cumsum(-1), index, place)
-
-    @staticmethod
-    def _between_edges(above: Tensor, index: Tensor, place: Tensor) -> Tensor:
-        """Interpolated between masses below the upper edges, `above`, divided by the last."""
-        at = index.unsqueeze(-1)
-        before = above.gather(-1, (at - 1).clamp(min=0))
-        lower = torch.where(at > 0, before, 0.0).squeeze(-1) / above[..., -1]
-        upper = above.gather(-1, at).squeeze(-1) / above[..., -1]
+        lower, upper = self._at_edges(self._below(probs), index)
         return torch.lerp(lower, upper, place.to(lower.dtype))
 
     def quantile(self, probs: Tensor, q: Any) -> Tensor:
@@ -309,13 +302,12 @@ class RedshiftBins(Float64Module):
         ValueError
             If a level lies outside [0, 1].
         """
-        cumulative, q = self._spread(self._cumulative(self.read_probs(probs)), "q", q)
+        below, q = self._spread(self._below(self.read_probs(probs)), "q", q)
         if self._look.at("q", q) and not bool(((q >= 0) & (q <= 1)).all()):
             raise ValueError("q must lie in [0, 1]: give fractions, not percentages")
         level = q.detach().double().clamp(torch.finfo(torch.float64).tiny, 1).unsqueeze(-1)
-        upper_edges = cumulative.detach()[..., 1:].contiguous()
-        index = torch.searchsorted(upper_edges, level).clamp(max=len(self) - 1)
-        lower, upper = cumulative.gather(-1, index), cumulative.gather(-1, index + 1)
+        index = torch.searchsorted(below.detach().contiguous(), level).clamp(max=len(self) - 1)
+        lower, upper = (mass.unsqueeze(-1) for mass in self._at_edges(below, index.squeeze(-1)))
         mass = upper - lower
         safe = torch.where(mass > 0, mass, 1.0)
         place = ((q.unsqueeze(-1) - lower) / safe).clamp(0, 1)
@@ -399,10 +391,17 @@ class RedshiftBins(Float64Module):
         inside = torch.minimum(end, upper) - torch.maximum(start, lower)
         return (inside / self.widths[:, None]).clamp(0, 1)
 
-    def _cumulative(self, probs: Tensor) -> Tensor:
-        """Mass below each edge in float64, shape (..., C + 1), exactly 0 at first and 1 at last."""
+    def _below(self, probs: Tensor) -> Tensor:
+        """Mass below the upper edge of each bin in float64, shape of `probs`, exactly 1 at last."""
         total = probs.double().cumsum(-1)
-        return nn.functional.pad(total / total[..., -1:], (1, 0))
+        return total / total[..., -1:]
+
+    def _at_edges(self, below: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Mass below the lower and the upper edge of the bins `index`, shape of `index`."""
+        index = index.unsqueeze(-1)
+        before = below.gather(-1, (index - 1).clamp(min=0))
+        lower = torch.where(index > 0, before, 0.0)
+        return lower.squeeze(-1), below.gather(-1, index).squeeze(-1)
 
     def _spread(self, per_bin: Tensor, name: str, value: Any) -> tuple[Tensor, Tensor]:
         """`per_bin` and `value` broadcast against one another along the leading dimensions."""
