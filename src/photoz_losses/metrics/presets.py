@@ -142,7 +142,7 @@ def photo_z_metrics(
     ``euclid``   median     the median   mean      0.15                                 no
     ===========  =========  ===========  ========  ===================================  =========
 
-    The factor of the MAD is 1.4826 in all of them. `PRESETS` holds these data, and the source of
+    The factor of the MAD is 1.4826 in all of them. ``PRESETS`` holds these data, and the source of
     each.
 
     Parameters
@@ -152,7 +152,7 @@ def photo_z_metrics(
     preset : {"paper", "pasquet", "rail", "euclid"}
     approximate : int, optional
         Keep histograms of that many bins instead of every residual, as in `MAD`, and leave out
-        `pit_statistics`, which need every PIT.
+        ``pit_statistics``, which need every PIT.
     **kwargs
         Of every ``torchmetrics.Metric`` in the collection.
 
@@ -161,7 +161,7 @@ def photo_z_metrics(
     torchmetrics.MetricCollection
         ``update(probs=, z_spec=)`` takes masses (N, C) and true redshifts (N,); ``compute()`` gives
         a dict with "mad", "bias", "outlier_rate", "sigma_iqr" (where the preset has it),
-        "cde_loss", "crps", "log_score" and the names of `pit_statistics`.
+        "cde_loss", "crps", "log_score" and the names of ``pit_statistics``.
 
     Raises
     ------
