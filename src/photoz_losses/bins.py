@@ -164,9 +164,9 @@ class RedshiftBins(Float64Module):
         """
         tolerance = 1e-3 if torch.finfo(_check.floating(name, probs).dtype).eps < 1e-4 else 2e-2
         probs = self._on_bins(name, probs)
-        if self._look.at(name, probs):
-            _values.refuse_other_than_masses(name, probs, tolerance)
         total = probs.sum(-1, keepdim=True)
+        if self._look.at(name, probs):
+            _values.refuse_other_than_masses(name, probs, total, tolerance)
         return probs / torch.where((total - 1).abs() < tolerance, total, torch.nan)
 
     def _on_bins(self, name: str, value: Tensor) -> Tensor:
@@ -272,12 +272,26 @@ class RedshiftBins(Float64Module):
         probs, z
             As in `pdf`.
         """
-        below, z = self._spread(self._cumulative(self.read_probs(probs)), "z", z)
+        above, z = self._spread(self.read_probs(probs).double().cumsum(-1), "z", z)
         index, _ = self._bin_of(z)
         place = ((z - self.edges[index]) / self.widths[index]).clamp(0, 1)
-        lower = below.gather(-1, index.unsqueeze(-1)).squeeze(-1)
-        upper = below.gather(-1, index.unsqueeze(-1) + 1).squeeze(-1)
-        return torch.lerp(lower, upper, place.to(lower.dtype)).to(self._result(probs))
+        return self._between_edges(above, index, place).to(self._result(probs))
+
+    def mass_below(self, probs: Tensor, index: Tensor, place: Tensor) -> Tensor:
+        """Mass below a place in a bin, as `locate` gives them; `probs` as from `read_probs`.
+
+        float64, shape of `index`, which is that of `probs` without its last dimension.
+        """
+        return self._between_edges(probs.double().cumsum(-1), index, place)
+
+    @staticmethod
+    def _between_edges(above: Tensor, index: Tensor, place: Tensor) -> Tensor:
+        """Interpolated between masses below the upper edges, `above`, divided by the last."""
+        at = index.unsqueeze(-1)
+        before = above.gather(-1, (at - 1).clamp(min=0))
+        lower = torch.where(at > 0, before, 0.0).squeeze(-1) / above[..., -1]
+        upper = above.gather(-1, at).squeeze(-1) / above[..., -1]
+        return torch.lerp(lower, upper, place.to(lower.dtype))
 
     def quantile(self, probs: Tensor, q: Any) -> Tensor:
         """Least redshift below which the mass `q` lies; exact inverse of `cdf`.

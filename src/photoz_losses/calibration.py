@@ -1,5 +1,6 @@
 """Recalibration fitted on a validation set: Modules from logits to logits on the same bins."""
 
+import math
 from typing import Any, Self
 
 import torch
@@ -36,7 +37,7 @@ class _Calibration(Float64Module):
 
     def _validation(self, logits: Tensor, z_spec: Tensor) -> tuple[Tensor, Tensor]:
         """Log masses (N, C) in float64, and true redshifts (N,) that have passed their checks."""
-        log_probs = self.bins.read_logits(logits.detach()).double().log_softmax(-1)
+        log_probs = self.bins.read_logits(logits).detach().double().log_softmax(-1)
         self.bins.locate(z_spec, log_probs.shape[:-1])
         log_probs, z_spec = log_probs.flatten(0, -2), z_spec.detach().flatten()
         if not len(z_spec):
@@ -121,18 +122,21 @@ class TemperatureScaling(_Calibration):
             raise ValueError("logits must be finite in the bin of z_spec: no temperature mends it")
 
         def slope(log_beta: float) -> float:
-            probs = (log_density * torch.tensor(log_beta).exp() + log_widths).softmax(-1)
+            probs = (log_density * math.exp(log_beta) + log_widths).softmax(-1)
             expected = torch.where(probs > 0, probs * log_density, 0.0).sum(-1).mean()
             return (expected - reached).item()
 
-        low, high = torch.tensor([1e-3, 1e3], dtype=torch.float64).log().tolist()
-        if not slope(low) < 0 < slope(high):
-            raise ValueError(
-                "z_spec gives no temperature between 1e-3 and 1e3: the true redshifts lie all in "
-                "the densest bins, or no denser ones than any. Fit on more galaxies"
-            )
-        log_beta = optimize.brentq(slope, low, high, xtol=1e-12)
-        return self._learn(temperature=torch.tensor(-log_beta, dtype=torch.float64).exp())
+        step = 1.0 if slope(0.0) < 0 else -1.0  # away from T = 1, until the slope changes its sign
+        start, end = 0.0, step
+        while not step * slope(end) > 1e-12:  # beyond rounding
+            if abs(end) > math.log(1e3):
+                raise ValueError(
+                    "z_spec gives no temperature between 1e-3 and 1e3: the true redshifts lie all "
+                    "in the densest bins, or no denser ones than any. Fit on more galaxies"
+                )
+            start, end = end, end + step
+        log_beta = optimize.brentq(slope, start, end, xtol=1e-9)
+        return self._learn(temperature=math.exp(-log_beta))
 
     def forward(self, logits: Tensor) -> Tensor:
         """Logits of the recalibrated densities, shape of `logits`; RuntimeError if not fitted."""
@@ -243,23 +247,17 @@ class PITRecalibration(_Calibration):
 
     def forward(self, logits: Tensor) -> Tensor:
         """Logits of the recalibrated densities, shape of `logits`; RuntimeError if not fitted."""
-        log_probs = self._read(logits).log_softmax(-1)
-        upper = log_probs.double().exp().cumsum(-1).clamp(max=1)
-        mass = log_probs.double().exp()
-        lower = (upper - mass).clamp(min=0)
+        logits = self._read(logits)
+        log_probs = logits.double().log_softmax(-1)
+        cdf = nn.functional.pad(log_probs.exp().cumsum(-1).clamp(max=1), (1, 0))
+        # the straight line that each edge is on
+        line = torch.searchsorted(self.knots[1:-1].contiguous(), cdf.detach(), right=True)
         slopes = self.values.diff() / self.knots.diff()
-        start, end = self._segment(lower), self._segment(upper)
-        mapped = [
-            self.values[at] + slopes[at] * (u - self.knots[at])
-            for u, at in ((lower, start), (upper, end))
-        ]
-        # a bin within one segment, and one whose mass rounding hides, take the slope itself
-        crossing = (start != end) & (mass > 1e-10)
-        mean_slope = (mapped[1] - mapped[0]) / torch.where(crossing, upper - lower, 1.0)
-        slope = torch.where(crossing, mean_slope, slopes[start])
-        return log_probs + slope.log().to(log_probs.dtype)
-
-    def _segment(self, u: Tensor) -> Tensor:
-        """Number of the straight line that a CDF value lies on."""
-        inner = self.knots[1:-1].contiguous()
-        return torch.searchsorted(inner, u.detach().contiguous(), right=True)
+        mapped = self.values[line] + slopes[line] * (cdf - self.knots[line])
+        mass, start, end = cdf.diff(), line[..., :-1], line[..., 1:]
+        # only where a bin spans several lines, and rounding leaves its mass some digits
+        spans = (start != end) & (mass > 1e-13 * cdf[..., 1:])
+        mean_slope = mapped.diff() / torch.where(spans, mass, 1.0)
+        mean_slope = mean_slope.clamp(slopes.min(), slopes.max())
+        slope = torch.where(spans, mean_slope, slopes[start])
+        return (log_probs + slope.log()).to(logits.dtype)

@@ -10,7 +10,7 @@ from photoz_losses import _check
 from photoz_losses.bins import RedshiftBins, nan_where_unknown
 from photoz_losses.metrics._samples import digest
 from photoz_losses.metrics._streaming import StreamingMetric
-from photoz_losses.metrics.pit import pit
+from photoz_losses.metrics.pit import pit_values
 
 INTERVALS = ("central", "highest_density")
 
@@ -67,12 +67,12 @@ def credibility(
     _check.one_of("interval", interval, INTERVALS)
     probs = bins.read_probs(probs)
     tolerance = 1e-6 if probs.dtype == torch.float32 else 1e-9
-    probs = probs.double()
     if interval == "central":
-        return (2 * pit(probs, z_spec, bins) - 1).abs()
+        return (2 * pit_values(probs, z_spec, bins) - 1).abs()
     index, place = bins.locate(z_spec, probs.shape[:-1])
     index = index.unsqueeze(-1)
-    density = bins.density(probs)
+    probs = probs.double()
+    density = probs / bins.widths
     own = density.gather(-1, index)
     higher = density > own * (1 + tolerance)
     tied = (density >= own * (1 - tolerance)) & ~higher
@@ -185,7 +185,7 @@ class Coverage(StreamingMetric):
 
 def _levels(level: float | Sequence[float] | Tensor) -> Tensor:
     levels = torch.as_tensor(level, dtype=torch.float64)
-    if not bool(((levels >= 0) & (levels <= 1)).all()):
+    if _check.can_read_free(levels) and not bool(((levels >= 0) & (levels <= 1)).all()):
         raise ValueError("level must lie in [0, 1]: give fractions, not percentages")
     return levels
 

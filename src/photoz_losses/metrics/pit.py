@@ -56,12 +56,23 @@ def pit(
     tensor([0.5000])
     """
     probs = bins.read_probs(probs)
+    return pit_values(probs, z_spec, bins, randomized, generator).to(probs.dtype)
+
+
+def pit_values(
+    probs: Tensor,
+    z_spec: Tensor,
+    bins: RedshiftBins,
+    randomized: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """`pit` in float64, of masses that `RedshiftBins.read_probs` has read."""
     index, place = bins.locate(z_spec, probs.shape[:-1])
     if randomized:
         where = place.device if generator is None else generator.device
         draws = torch.rand(place.shape, generator=generator, device=where, dtype=place.dtype)
         place = torch.where(place.isnan(), torch.nan, draws.to(place.device))
-    return bins.cdf(probs, bins.edges[index] + place * bins.widths[index])
+    return bins.mass_below(probs, index, place)
 
 
 class PIT(SampleMetric):
@@ -101,13 +112,8 @@ class PIT(SampleMetric):
 
     def update(self, probs: Tensor, z_spec: Tensor) -> None:
         """Take in a batch of masses (N, C) and true redshifts (N,)."""
-        value = pit(
-            self.bins.read_probs(probs.detach()).double(),
-            z_spec,
-            self.bins,
-            randomized=self.randomized,
-            generator=self.generator,
-        )
+        probs = self.bins.read_probs(probs.detach())
+        value = pit_values(probs, z_spec, self.bins, self.randomized, self.generator)
         self._keep(pit=value)
 
     def compute(self) -> Tensor:
