@@ -69,7 +69,7 @@ def write_report(
     output : str or Path
         Folder, made if it is not there; a report in it is overwritten.
     preset : {"paper", "pasquet", "rail", "euclid"}
-        Convention of the point metrics, see ``photoz_losses.metrics.photo_z_metrics``.
+        Convention of the point metrics, see `photoz_losses.metrics.photo_z_metrics`.
     by : dict of str to Tensor, shape (N,), optional
         Other columns to take the metrics against: ``{"r": magnitude}``. NaN is in no bin.
     n_boot : int

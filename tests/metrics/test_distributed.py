@@ -17,7 +17,9 @@ from photoz_losses.metrics import (
     CRPS,
     MAD,
     PIT,
+    RMS,
     Bias,
+    Binned,
     Brier,
     CDELoss,
     Coverage,
@@ -25,6 +27,8 @@ from photoz_losses.metrics import (
     LogScore,
     OutlierRate,
     PITStatistics,
+    SigmaIQR,
+    photo_z_metrics,
 )
 
 GALAXIES, RANKS = 11, 2
@@ -52,6 +56,12 @@ def measured(share, batch=3):
         "centred mad": MAD(centered=True),
         "bias": Bias(),
         "outlier rate": OutlierRate(),
+        "3 sigma outliers": OutlierRate("sigma_iqr"),
+        "sigma iqr": SigmaIQR(),
+        "rms": RMS(),
+        "histogram": MAD(approximate=50),
+        "on the cpu": Bias(compute_on_cpu=True),
+        "moved": MAD().to(torch.float32),
         "pit": PIT(bins),
         "cde": CDELoss(bins),
         "crps": CRPS(bins),
@@ -61,7 +71,11 @@ def measured(share, batch=3):
         "pit statistics": PITStatistics(bins),
         "entropy": Entropy(bins),
     }
-    point = ("mad", "centred mad", "bias", "outlier rate")
+    weighted = {"weighted mad": MAD(), "weighted histogram": SigmaIQR(approximate=50)}
+    partly = {"partly weighted mad": MAD()}
+    per_bin = Binned(MAD(), [0.0, 0.4, 0.8, 1.2])
+    presets = {name: photo_z_metrics(bins, name) for name in ("paper", "rail")}
+    densities = {"pit", "cde", "crps", "log score", "brier", "coverage", "pit statistics"}
     if share is not None:
         probs, z_spec = probs[share], z_spec[share]
         for start in range(0, max(len(z_spec), 1), batch):
@@ -70,9 +84,19 @@ def measured(share, batch=3):
                 if name == "entropy":
                     metric.update(probs[rows])
                     continue
-                prediction = bins.mean(probs[rows]) if name in point else probs[rows]
+                prediction = probs[rows] if name in densities else bins.mean(probs[rows])
                 metric.update(prediction, z_spec[rows])
-    return {name: metric.compute() for name, metric in metrics.items()}
+            z_phot = bins.mean(probs[rows])
+            for metric in weighted.values():
+                metric.update(z_phot, z_spec[rows], weights=1 + z_spec[rows])
+            for metric in partly.values():  # weights come with other batches on other ranks
+                ones = torch.ones_like(z_phot) if start else None
+                metric.update(z_phot, z_spec[rows], weights=ones)
+            per_bin.update(z_phot, z_spec[rows], by=z_spec[rows])
+            for preset in presets.values():
+                preset.update(probs=probs[rows], z_spec=z_spec[rows])
+    each = {**metrics, **weighted, **partly, "per bin": per_bin, **presets}
+    return {name: metric.compute() for name, metric in each.items()}
 
 
 def one_process(rank, folder):

@@ -6,6 +6,7 @@ since ``torch.median`` returns the lower of two middle values and ``torch.quanti
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -28,19 +29,25 @@ def read_weights(weights: Tensor, like: Tensor, name: str) -> Tensor:
     if replicas < 0 or weights.shape[replicas:] != like.shape:
         _check.same_shape("weights", weights, like.shape, name)
     weights = weights.detach().double().reshape(*weights.shape[:replicas], like.numel())
-    good = (weights >= 0) & weights.isfinite()
-    if _check.can_read_free(weights) and not bool(good.all()):
-        raise ValueError(
-            "weights must be finite and not negative, got NaN, infinity or less than 0: "
-            "a weight of 0 leaves a galaxy out"
-        )
-    return torch.where(good, weights, torch.nan)
+    if not weights.numel():
+        return weights
+    if _check.can_read_free(weights):
+        low, high = weights.aminmax()
+        if not (low >= 0 and high < torch.inf):
+            raise ValueError(
+                "weights must be finite and not negative, got NaN, infinity or less than 0: "
+                "a weight of 0 leaves a galaxy out"
+            )
+        return weights
+    return torch.where((weights >= 0) & weights.isfinite(), weights, torch.nan)
 
 
 def mean(values: Tensor, weights: Tensor | None = None) -> Tensor:
     """Weighted mean over the last dimension; NaN without galaxies, or with NaN among them."""
     if weights is None:
         return values.mean(-1)
+    if values.ndim == 1 and _check.can_read_free(values) and bool(values.isfinite().all()):
+        return (weights @ values) / weights.sum(-1)  # many replicas in one product
     return (weights * torch.where(weights == 0, 0.0, values)).sum(-1) / weights.sum(-1)
 
 
@@ -63,26 +70,33 @@ def median(values: Tensor, weights: Tensor | None = None) -> Tensor:
     return _unless_undefined((lower + upper).squeeze(-1) / 2, ordered, each)
 
 
-def quantile(values: Tensor, q: float, weights: Tensor | None = None) -> Tensor:
-    """Quantile over the last dimension, linear between two values as in NumPy.
+def quantiles(values: Tensor, at: Sequence[float], weights: Tensor | None = None) -> list[Tensor]:
+    """Quantiles over the last dimension, linear between two values as in NumPy.
 
-    With weights of total :math:`W` it is the mean of the sorted values over the window of weights
-    from :math:`(W - 1) q` to :math:`(W - 1) q + 1`, which is the same for weights of one. The
-    weights count galaxies: unlike the median's their normalisation matters.
+    With weights of total :math:`W` that at :math:`q` is the mean of the sorted values over the
+    window of weights from :math:`(W - 1) q` to :math:`(W - 1) q + 1`, which is the same for weights
+    of one. The weights count galaxies: unlike the median's their normalisation matters.
     """
     ordered, each = _sorted(values, weights)
     if not ordered.shape[-1]:
-        return each.sum(-1) * torch.nan
+        return [each.sum(-1) * torch.nan] * len(at)
     if weights is None:
-        rank = (ordered.shape[-1] - 1) * q
-        low, high = ordered[..., math.floor(rank)], ordered[..., math.ceil(rank)]
-        between = low + (rank - math.floor(rank)) * (high - low)
-        return _unless_undefined(torch.where(low == high, low, between), ordered)
+        return [_unless_undefined(_between(ordered, q), ordered) for q in at]
     upto = each.cumsum(-1)
+    return [_unless_undefined(_window(ordered, each, upto, q), ordered, each) for q in at]
+
+
+def _between(ordered: Tensor, q: float) -> Tensor:
+    rank = (ordered.shape[-1] - 1) * q
+    low, high = ordered[..., math.floor(rank)], ordered[..., math.ceil(rank)]
+    between = low + (rank - math.floor(rank)) * (high - low)
+    return torch.where(low == high, low, between)  # infinite ones too
+
+
+def _window(ordered: Tensor, each: Tensor, upto: Tensor, q: float) -> Tensor:
     start = ((upto[..., -1:] - 1) * q).clamp(min=0)
-    before = upto - each
-    share = (torch.minimum(upto, start + 1) - torch.maximum(before, start)).clamp(min=0)
-    return _unless_undefined(mean(ordered, share), ordered, each)
+    share = torch.minimum(upto, start + 1) - torch.maximum(upto - each, start)
+    return mean(ordered, share.clamp_(min=0))
 
 
 def _sorted(values: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -91,7 +105,7 @@ def _sorted(values: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
     if weights is None:
         return ordered, torch.ones_like(ordered)
     if order.ndim == 1:  # of all replicas
-        return ordered, weights[..., order]
+        return ordered, weights.index_select(-1, order)
     shape = torch.broadcast_shapes(weights.shape, order.shape)
     return ordered.expand(shape), weights.expand(shape).gather(-1, order.expand(shape))
 

@@ -221,6 +221,11 @@ class Binned(StreamingMetric):
         for part in self._parts():
             part.persistent(mode)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if any(name.startswith(prefix) for name in state_dict):
+            self._computed, self._update_count = None, max(1, self._update_count)
+
     def merge_state(self, incoming_state: Any) -> None:
         """Add what another `Binned` of the same metric and edges has seen."""
         if not isinstance(incoming_state, Binned) or not torch.equal(

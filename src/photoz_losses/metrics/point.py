@@ -7,7 +7,7 @@ from torch import Tensor
 
 from photoz_losses import _check
 from photoz_losses.metrics._samples import SampleMetric
-from photoz_losses.metrics._weighted import mean, median, quantile, read_weights
+from photoz_losses.metrics._weighted import mean, median, quantiles, read_weights
 
 # Both make the spread of a Gaussian its standard deviation, in the digits of the sources.
 NORMAL_MAD = 1.4826  # the paper's, and everyone's: 1 / 0.67449
@@ -40,7 +40,8 @@ def _mad(delta: Tensor, weights: Tensor | None, centered: bool, factor: float) -
 
 
 def _sigma_iqr(delta: Tensor, weights: Tensor | None, factor: float) -> Tensor:
-    return factor * (quantile(delta, 0.75, weights) - quantile(delta, 0.25, weights))
+    low, high = quantiles(delta, (0.25, 0.75), weights)
+    return factor * (high - low)
 
 
 def _bias(delta: Tensor, weights: Tensor | None, statistic: str) -> Tensor:

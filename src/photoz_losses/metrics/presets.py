@@ -18,7 +18,8 @@ from photoz_losses.metrics.point import (
     SigmaIQR,
     residuals,
 )
-from photoz_losses.metrics.scores import CRPS, CDELoss
+from photoz_losses.metrics.scores import CRPS, CDELoss, LogScore
+from photoz_losses.metrics.uniformity import PITStatistics
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def photo_z_metrics(
     ``euclid``   median     the median   mean      0.15                                 no
     ===========  =========  ===========  ========  ===================================  =========
 
-    The factor of the MAD is 1.4826 in all of them. `PRESETS` holds these data, and the source of
+    The factor of the MAD is 1.4826 in all of them. ``PRESETS`` holds these data, and the source of
     each.
 
     Parameters
@@ -150,7 +151,8 @@ def photo_z_metrics(
         The C bins.
     preset : {"paper", "pasquet", "rail", "euclid"}
     approximate : int, optional
-        Keep histograms of that many bins instead of every residual, as in `MAD`.
+        Keep histograms of that many bins instead of every residual, as in `MAD`, and leave out
+        ``pit_statistics``, which need every PIT.
     **kwargs
         Of every ``torchmetrics.Metric`` in the collection.
 
@@ -159,7 +161,7 @@ def photo_z_metrics(
     torchmetrics.MetricCollection
         ``update(probs=, z_spec=)`` takes masses (N, C) and true redshifts (N,); ``compute()`` gives
         a dict with "mad", "bias", "outlier_rate", "sigma_iqr" (where the preset has it),
-        "cde_loss" and "crps".
+        "cde_loss", "crps", "log_score" and the names of ``pit_statistics``.
 
     Raises
     ------
@@ -184,7 +186,10 @@ def photo_z_metrics(
         "outlier_rate": OutlierRate(chosen.threshold, **kept),
         "cde_loss": CDELoss(bins, **kwargs),
         "crps": CRPS(bins, **kwargs),
+        "log_score": LogScore(bins, **kwargs),
     }
+    if approximate is None:
+        metrics["pit"] = PITStatistics(bins, **kwargs)
     if chosen.iqr_factor is not None:
         metrics["sigma_iqr"] = SigmaIQR(factor=chosen.iqr_factor, **kept)
     return PhotoZMetrics(metrics, bins, chosen.estimate)
