@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm import trange
 
 from photoz_losses import CDELoss, RedshiftBins, RedshiftCrossEntropy, TotalLoss
+from photoz_losses.calibration import PITRecalibration, TemperatureScaling
 
 
 def features(galaxies: Photometry) -> Tensor:
@@ -40,10 +41,10 @@ def network(n_features: int, n_bins: int, width: int) -> nn.Sequential:
 def main() -> None:
     options = arguments()
     torch.manual_seed(options.seed)
-    train, _, test = split(load_photometry(options.galaxies), seed=options.seed)
+    train, validation, test = split(load_photometry(options.galaxies), seed=options.seed)
     inputs = features(train)
     mean, std = inputs.mean(0), inputs.std(0)
-    inputs, held_out = (inputs - mean) / std, (features(test) - mean) / std
+    inputs, unseen, held_out = ((features(x) - mean) / std for x in (train, validation, test))
 
     bins = RedshiftBins.uniform(0.0, 0.4, options.bins)  # photoz_losses
     loss = TotalLoss({"ce": (1.0, RedshiftCrossEntropy(bins)), "cde": (0.1, CDELoss(bins))})
@@ -67,13 +68,20 @@ def main() -> None:
 
     model.eval()
     with torch.no_grad():
-        probs = model(held_out).softmax(-1)
+        logits, to_fit = model(held_out), model(unseen)
+    probs = logits.softmax(-1)
     row, pit = evaluate(probs, test.z_spec, bins)
     guess = constant_prediction(train.z_spec, len(test), bins)
     rows = {
         "constant": evaluate(guess, test.z_spec, bins)[0],
         "photometry": row | {"seconds_a_step": seconds / steps, "training_seconds": seconds},
     }
+    for name, calibration in (  # photoz_losses
+        ("+ temperature", TemperatureScaling(bins)),
+        ("+ PIT", PITRecalibration(bins)),
+    ):
+        mended = calibration.fit(to_fit, validation.z_spec)(logits).softmax(-1)
+        rows[name] = evaluate(mended, test.z_spec, bins)[0]
     print(f"\n{len(test)} held-out galaxies, {len(train)} to train on\n{table(rows)}")
 
     options.output.mkdir(parents=True, exist_ok=True)

@@ -61,6 +61,68 @@ def crps(edges, probs, z, points=4):
     return total
 
 
+def log_score(edges, probs, z):
+    """Minus the logarithm of the density at z."""
+    c = bin_of(edges, z)
+    density = probs[c] / (edges[c + 1] - edges[c])
+    return -math.log(density) if density > 0 else math.inf
+
+
+def brier(edges, probs, z):
+    """Brier (1950): squared difference from the forecast that was certain and right."""
+    return sum((p - (c == bin_of(edges, z))) ** 2 for c, p in enumerate(probs))
+
+
+def entropy(edges, probs):
+    total = 0.0
+    for c, p in enumerate(probs):
+        if p > 0:
+            total -= p * math.log(p / (edges[c + 1] - edges[c]))
+    return total
+
+
+def uniform_distances(values):
+    """KS, Cramer-von Mises, Anderson-Darling as integrals of the empirical CDF minus u, squared.
+
+    Between two neighbouring values the empirical CDF is a = k / N, and
+    (a - u)^2 / (u (1 - u)) = -1 + a^2 / u + (1 - a)^2 / (1 - u).
+    """
+    n = len(values)
+    cuts = [0.0, *sorted(values), 1.0]
+    ks = cvm = ad = 0.0
+    for k in range(n + 1):
+        a, low, high = k / n, cuts[k], cuts[k + 1]
+        ks = max(ks, abs(a - low), abs(a - high))
+        cvm += n * ((high - a) ** 3 - (low - a) ** 3) / 3
+        ad += n * (low - high)
+        if a > 0:
+            ad += n * a**2 * (math.log(high) - math.log(low))
+        if a < 1:
+            ad += n * (1 - a) ** 2 * (math.log1p(-low) - math.log1p(-high))
+    return ks, cvm, ad
+
+
+def highest_density_level(edges, probs, z):
+    """Mass of density above that at z, and of equal density left of z as far as it is long."""
+    density = [p / (edges[c + 1] - edges[c]) for c, p in enumerate(probs)]
+    here = density[bin_of(edges, z)]
+    level = tied = length = left = 0.0
+    for c, f in enumerate(density):
+        if math.isclose(f, here, rel_tol=1e-9):
+            tied += probs[c]
+            length += edges[c + 1] - edges[c]
+            left += min(max(z - edges[c], 0.0), edges[c + 1] - edges[c])
+        elif f > here:
+            level += probs[c]
+    return level + tied * left / length
+
+
+def expected_outlier_rate(edges, probs, z_phot, threshold):
+    """Mass of all z with |z_phot - z| > threshold (1 + z)."""
+    low, high = (z_phot - threshold) / (1 + threshold), (z_phot + threshold) / (1 - threshold)
+    return 1 - (cdf(edges, probs, high) - cdf(edges, probs, low))
+
+
 def invariance(p, q):
     """Section 3: |f(x) - f(Theta(x))|^2."""
     return sum((a - b) ** 2 for a, b in zip(p, q, strict=True))
@@ -122,3 +184,36 @@ def mad(z_phot, z_spec):
     n = len(residual)
     middle = residual[n // 2] if n % 2 else (residual[n // 2 - 1] + residual[n // 2]) / 2
     return 1.4826 * middle
+
+
+def repeated(values, counts):
+    """Each value as often as its count says."""
+    return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
+
+
+def middle(values):
+    """Median by hand."""
+    ordered, n = sorted(values), len(values)
+    return ordered[n // 2] if n % 2 else (ordered[n // 2 - 1] + ordered[n // 2]) / 2
+
+
+def percentile(values, q):
+    """Linear between the two nearest of the sorted values, the first of which is the 0th."""
+    ordered = sorted(values)
+    rank = (len(ordered) - 1) * q
+    below = int(rank)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (rank - below) * (ordered[above] - ordered[below])
+
+
+def point_metrics(z_phot, z_spec, *, centred, bias, threshold):
+    """MAD, bias and outlier rate of a list of galaxies in a convention, one galaxy at a time."""
+    residual = [(p - s) / (1 + s) for p, s in zip(z_phot, z_spec, strict=True)]
+    centre = middle(residual) if centred else 0.0
+    if threshold == "3 sigma":
+        threshold = max(0.06, 3 * (percentile(residual, 0.75) - percentile(residual, 0.25)) / 1.349)
+    return {
+        "mad": 1.4826 * middle([abs(d - centre) for d in residual]),
+        "bias": middle(residual) if bias == "median" else math.fsum(residual) / len(residual),
+        "outlier_rate": sum(abs(d) > threshold for d in residual) / len(residual),
+    }

@@ -31,7 +31,9 @@ from photoz_losses import (
     flux_loss,
     invariance_loss,
     metrics,
+    rebin,
 )
+from photoz_losses.calibration import PITRecalibration, TemperatureScaling
 from photoz_losses.photometry import (
     FilterSet,
     SyntheticPhotometry,
@@ -392,7 +394,7 @@ def test_a_mix_of_devices_raises_under_fake_cuda():
 
 
 @pytest.mark.parametrize(
-    "name", ["index", "density", "pdf", "cdf", "quantile", "mean", "median", "mode"]
+    "name", ["index", "density", "pdf", "cdf", "quantile", "mean", "median", "mode", "best"]
 )
 def test_the_reading_of_the_bins_runs_on_fake_cuda_tensors(name):
     mode = FakeTensorMode()
@@ -449,7 +451,32 @@ def test_transforms_run_on_fake_cuda_tensors(transform, dtype):
     assert (view.device.type, view.dtype, view.shape) == ("cuda", dtype, (3, 5, 8, 8))
 
 
-@pytest.mark.parametrize("name", ["mad", "bias", "outlier_rate", "pit", "cde_loss", "crps"])
+def test_rebin_runs_on_fake_cuda_tensors():
+    mode = FakeTensorMode()
+    bins, new_bins = on_fake_cuda(mode, BINS), on_fake_cuda(mode, RedshiftBins([0.0, 0.2, 0.4]))
+    with mode:
+        moved = rebin(torch.empty(4, 5, device="cuda"), bins, new_bins)
+    assert (moved.device.type, moved.shape) == ("cuda", (4, 2))
+
+
+@pytest.mark.parametrize("calibration", [TemperatureScaling, PITRecalibration])
+def test_calibrations_run_on_fake_cuda_tensors(calibration):
+    logits = batch(galaxies=40)["logits"].unsqueeze(1).repeat(1, 5, 1)
+    z = torch.linspace(0.01, 0.39, 200)
+    mode = FakeTensorMode()
+    module = on_fake_cuda(mode, calibration(BINS).fit(logits.flatten(0, 1), z))
+    with mode:
+        value = module(torch.empty(4, 5, device="cuda"))
+    assert (value.device.type, value.shape) == ("cuda", (4, 5))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mad", "bias", "outlier_rate", "pit", "cde_loss", "crps"),
+        *("log_score", "brier", "credibility", "coverage"),
+    ],
+)
 def test_metrics_run_on_fake_cuda_tensors(name):
     mode = FakeTensorMode()
     bins = on_fake_cuda(mode, BINS)

@@ -28,7 +28,9 @@ from photoz_losses import (
     invariance_loss,
     l2_penalty,
     metrics,
+    rebin,
 )
+from photoz_losses.calibration import PITRecalibration, TemperatureScaling
 from photoz_losses.photometry import (
     FilterSet,
     FluxTable,
@@ -140,6 +142,18 @@ READERS = {
     "metrics.PIT": lambda p: metrics.PIT(BINS).update(p, Z),
     "metrics.CDELoss": lambda p: metrics.CDELoss(BINS).update(p, Z),
     "metrics.CRPS": lambda p: metrics.CRPS(BINS).update(p, Z),
+    "metrics.log_score": lambda p: metrics.log_score(p, Z, BINS),
+    "metrics.brier": lambda p: metrics.brier(p, Z, BINS),
+    "metrics.entropy": lambda p: metrics.entropy(p, BINS),
+    "metrics.credibility": lambda p: metrics.credibility(p, Z, BINS),
+    "metrics.coverage": lambda p: metrics.coverage(p, Z, BINS),
+    "metrics.PITStatistics": lambda p: metrics.PITStatistics(BINS).update(p, Z),
+    "metrics.LogScore": lambda p: metrics.LogScore(BINS).update(p, Z),
+    "metrics.Brier": lambda p: metrics.Brier(BINS).update(p, Z),
+    "metrics.Entropy": lambda p: metrics.Entropy(BINS).update(p),
+    "metrics.Coverage": lambda p: metrics.Coverage(BINS).update(p, Z),
+    "best": lambda p: BINS.best(p),
+    "rebin": lambda p: rebin(p, BINS, BINS),
 }
 for name, read in READERS.items():
     case(
@@ -179,6 +193,18 @@ OF_REDSHIFTS = {
     "metrics.PIT": lambda z: metrics.PIT(BINS).update(PROBS, z),
     "metrics.CDELoss": lambda z: metrics.CDELoss(BINS).update(PROBS, z),
     "metrics.CRPS": lambda z: metrics.CRPS(BINS).update(PROBS, z),
+    "metrics.log_score": lambda z: metrics.log_score(PROBS, z, BINS),
+    "metrics.brier": lambda z: metrics.brier(PROBS, z, BINS),
+    "metrics.credibility": lambda z: metrics.credibility(
+        PROBS, z, BINS, interval="highest_density"
+    ),
+    "metrics.coverage": lambda z: metrics.coverage(PROBS, z, BINS),
+    "metrics.PITStatistics": lambda z: metrics.PITStatistics(BINS).update(PROBS, z),
+    "metrics.LogScore": lambda z: metrics.LogScore(BINS).update(PROBS, z),
+    "metrics.Brier": lambda z: metrics.Brier(BINS).update(PROBS, z),
+    "metrics.Coverage": lambda z: metrics.Coverage(BINS).update(PROBS, z),
+    "TemperatureScaling.fit": lambda z: TemperatureScaling(BINS).fit(LOGITS, z),
+    "PITRecalibration.fit": lambda z: PITRecalibration(BINS).fit(LOGITS, z),
 }
 BAD_REDSHIFTS = {
     "NaN": (changed(Z, 1, NAN), ValueError, "must lie in [0, 0.4]", "1 of 2", "nan at index 1"),
@@ -195,6 +221,8 @@ for name, call in OF_REDSHIFTS.items():
     for fault, (z, error, *says) in BAD_REDSHIFTS.items():
         case(f"{name}: z_spec {fault}", lambda c=call, z=z: c(z), error, "z_spec", *says)
 
+MANY, TRUTHS = LOGITS.repeat(20, 1), torch.tensor([0.25, 0.15, 0.05, 0.35]).repeat(10)
+FITTED = [fit(BINS).fit(MANY, TRUTHS) for fit in (TemperatureScaling, PITRecalibration)]
 OF_LOGITS = {
     "cross_entropy": lambda x: cross_entropy(x, Z, BINS),
     "RedshiftCrossEntropy": lambda x: RedshiftCrossEntropy(BINS)(x, Z),
@@ -208,6 +236,10 @@ OF_LOGITS = {
     ),
     "invariance_loss": lambda x: invariance_loss(x, x, bins=BINS),
     "InvarianceLoss": lambda x: InvarianceLoss(bins=BINS)(x, x),
+    "TemperatureScaling": lambda x: FITTED[0](x),
+    "PITRecalibration": lambda x: FITTED[1](x),
+    "TemperatureScaling.fit": lambda x: TemperatureScaling(BINS).fit(x, Z),
+    "PITRecalibration.fit": lambda x: PITRecalibration(BINS).fit(x, Z),
 }
 BAD_LOGITS = {
     "probabilities": (PROBS, ValueError, "look like probabilities", "without softmax"),
@@ -235,6 +267,9 @@ WITH_REDUCTION = {
     "InvarianceLoss": lambda r: InvarianceLoss(reduction=r)(LOGITS, LOGITS),
     "metrics.cde_loss": lambda r: metrics.cde_loss(PROBS, Z, BINS, reduction=r),
     "metrics.crps": lambda r: metrics.crps(PROBS, Z, BINS, reduction=r),
+    "metrics.log_score": lambda r: metrics.log_score(PROBS, Z, BINS, reduction=r),
+    "metrics.brier": lambda r: metrics.brier(PROBS, Z, BINS, reduction=r),
+    "metrics.entropy": lambda r: metrics.entropy(PROBS, BINS, reduction=r),
 }
 for name, call in WITH_REDUCTION.items():
     case(
@@ -638,9 +673,13 @@ POINT = {
     "mad": metrics.mad,
     "bias": metrics.bias,
     "outlier_rate": metrics.outlier_rate,
-    "MAD": lambda *pair: metrics.MAD().update(*pair),
-    "Bias": lambda *pair: metrics.Bias().update(*pair),
-    "OutlierRate": lambda *pair: metrics.OutlierRate().update(*pair),
+    "sigma_iqr": metrics.sigma_iqr,
+    "rms": metrics.rms,
+    "SigmaIQR": lambda *pair, **weights: metrics.SigmaIQR().update(*pair, **weights),
+    "RMS": lambda *pair, **weights: metrics.RMS().update(*pair, **weights),
+    "MAD": lambda *pair, **weights: metrics.MAD().update(*pair, **weights),
+    "Bias": lambda *pair, **weights: metrics.Bias().update(*pair, **weights),
+    "OutlierRate": lambda *pair, **weights: metrics.OutlierRate().update(*pair, **weights),
 }
 for name, call in POINT.items():
     for fault, pair, error, *says in (
@@ -662,6 +701,34 @@ for name, call in POINT.items():
         ("z_spec a list", (Z, Z.tolist()), TypeError, "z_spec", "torch.as_tensor"),
     ):
         case(f"{name}: {fault}", lambda c=call, p=pair: c(*p), error, *says)
+    for fault, weights, error, *says in (
+        ("negative", torch.tensor([1.0, -1.0]), ValueError, "not negative"),
+        ("NaN", torch.tensor([1.0, NAN]), ValueError, "NaN"),
+        ("infinite", torch.tensor([1.0, INF]), ValueError, "infinity"),
+        ("of another batch", torch.ones(3), ValueError, "(2,) of z_spec", "(3,)"),
+        ("one number", torch.tensor(1.0), ValueError, "(2,) of z_spec", "()"),
+        ("a list", [1.0, 1.0], TypeError, "torch.Tensor", "list"),
+        ("complex", torch.ones(2) * 1j, TypeError, "real"),
+    ):
+        case(
+            f"{name}: weights {fault}",
+            lambda c=call, w=weights: c(Z, Z, weights=w), error, "weights", *says,
+        )  # fmt: skip
+for name in ("MAD", "SigmaIQR", "Bias", "OutlierRate", "RMS"):
+    case(
+        f"{name}: weights of replicas",
+        lambda c=POINT[name]: c(Z, Z, weights=torch.ones(3, 2)),
+        ValueError, "weights", "(2,)", "(3, 2)",
+    )  # fmt: skip
+    case(
+        f"{name}: approximate",
+        lambda n=name: getattr(metrics, n)(approximate=1),
+        ValueError, "approximate", "at least 2",
+    )  # fmt: skip
+case(
+    "outlier_rate: threshold another word",
+    lambda: metrics.outlier_rate(Z, Z, threshold="rail"), ValueError, "'sigma_iqr'", "'rail'",
+)  # fmt: skip
 case(
     "mad: z_spec infinite",
     lambda: metrics.mad(Z, changed(Z, 0, INF)),
@@ -681,6 +748,112 @@ for name, call in (
     ("Bias", lambda: metrics.Bias(statistic="mode")),
 ):
     case(f"{name}: statistic", call, ValueError, "statistic", "'mean', 'median'", "'mode'")
+
+
+# Densities: PIT, intervals, other bins, calibration -----------------------------------------------
+
+PIT = torch.tensor([0.2, 0.7])
+for name, call in (("histogram", metrics.pit_histogram), ("statistics", metrics.pit_statistics)):
+    for fault, values, error, *says in (
+        ("above 1", changed(PIT, 0, 1.5), ValueError, "[0, 1]", "1.5", "metrics.pit"),
+        ("negative", changed(PIT, 0, -0.1), ValueError, "[0, 1]", "-0.1", "metrics.pit"),
+        ("integer", torch.tensor([0, 1]), TypeError, "int64"),
+        ("NumPy", PIT.numpy(), TypeError, "torch.as_tensor"),
+    ):
+        case(
+            f"pit_{name}: {fault}", lambda c=call, v=values: c(v), error, "pit_values", *says
+        )  # fmt: skip
+    case(
+        f"pit_{name}: one bin", lambda c=call: c(PIT, n_bins=1),
+        ValueError, "n_bins", "at least 2", "1",
+    )  # fmt: skip
+case(
+    "pit_histogram: NaN",
+    lambda: metrics.pit_histogram(changed(PIT, 0, NAN)),
+    ValueError, "pit_values", "NaN", "drop",
+)  # fmt: skip
+for name, call in (("PIT", metrics.PIT), ("PITStatistics", metrics.PITStatistics)):
+    case(
+        f"{name}: approximate",
+        lambda c=call: c(BINS, approximate=100), TypeError, "approximate", name, "leave it out",
+    )  # fmt: skip
+case(
+    "PITStatistics: one bin",
+    lambda: metrics.PITStatistics(BINS, n_bins=1),
+    ValueError, "n_bins", "at least 2",
+)  # fmt: skip
+for name, call in (
+    ("coverage", lambda **options: metrics.coverage(PROBS, Z, BINS, **options)),
+    ("Coverage", lambda **options: metrics.Coverage(BINS, **options)),
+):
+    for level in (68.0, -0.1, NAN, [0.5, 1.5]):
+        case(
+            f"{name}: level {level}",
+            lambda c=call, x=level: c(level=x), ValueError, "level", "[0, 1]", "fractions",
+        )  # fmt: skip
+    case(
+        f"{name}: interval",
+        lambda c=call: c(interval="hpd"),
+        ValueError, "interval", "'central', 'highest_density'", "'hpd'",
+    )  # fmt: skip
+for value in (0.0, 1.0, -0.1, NAN):
+    case(
+        f"bins.best: threshold {value}",
+        lambda v=value: BINS.best(PROBS, v),
+        ValueError, "threshold", "between 0 and 1", str(value),
+    )  # fmt: skip
+case(
+    "bins.best: an edge at -1",
+    lambda: RedshiftBins([-1.0, 0.0, 1.0]).best(PROBS[:, :2].softmax(-1)),
+    ValueError, "above -1", "-1",
+)  # fmt: skip
+case(
+    "rebin: outside",
+    lambda: rebin(PROBS, BINS, RedshiftBins.uniform(0.0, 0.3, 3)),
+    ValueError, "probs", "new_bins, [0, 0.3]", "outside='renormalize'",
+)  # fmt: skip
+case(
+    "rebin: option",
+    lambda: rebin(PROBS, BINS, BINS, outside="drop"),
+    ValueError, "outside", "'raise', 'renormalize'", "'drop'",
+)  # fmt: skip
+SURE = torch.tensor([[0.0, 9.0, 0.0, 0.0]] * 30)
+for name, calibration in (("Temperature", TemperatureScaling), ("PIT", PITRecalibration)):
+    case(
+        f"{name}: not fitted",
+        lambda c=calibration: c(BINS)(LOGITS), RuntimeError, "not fitted", ".fit(logits, z_spec)",
+    )  # fmt: skip
+    case(
+        f"{name}: no galaxies",
+        lambda c=calibration: c(BINS).fit(LOGITS[:0], Z[:0]), ValueError, "z_spec", "at least one",
+    )  # fmt: skip
+    case(
+        f"{name}: NaN",
+        lambda c=calibration: c(BINS).fit(LOGITS * NAN, Z), ValueError, "logits", "NaN", "drop",
+    )  # fmt: skip
+for fault, z in (("always right", 0.15), ("always wrong", 0.35)):
+    case(
+        f"Temperature: {fault}",
+        lambda z=z: TemperatureScaling(BINS).fit(SURE, torch.full((30,), z)),
+        ValueError, "z_spec", "no temperature between 1e-3 and 1e3",
+    )  # fmt: skip
+case(
+    "Temperature: truth where no density is",
+    lambda: TemperatureScaling(BINS).fit(changed(SURE, (0, 0), -INF), torch.full((30,), 0.05)),
+    ValueError, "logits", "finite in the bin of z_spec",
+)  # fmt: skip
+case(
+    "PIT: fewer galaxies than segments",
+    lambda: PITRecalibration(BINS).fit(LOGITS, Z),
+    ValueError, "z_spec", "n_segments, 20", "2",
+)  # fmt: skip
+for options, *says in (
+    ({"n_segments": 1}, "n_segments", "at least 2", "1"),
+    ({"prior": 0.0}, "prior", "positive", "0.0"),
+    ({"prior": NAN}, "prior", "positive", "nan"),
+):
+    name = " ".join(f"{key} {value}" for key, value in options.items())
+    case(f"PIT: {name}", lambda o=options: PITRecalibration(BINS, **o), ValueError, *says)
 
 
 # The table is read --------------------------------------------------------------------------------

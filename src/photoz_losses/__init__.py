@@ -22,6 +22,7 @@ from photoz_losses.losses import (
     l2_penalty,
 )
 from photoz_losses.photometry import flux_residual
+from photoz_losses.rebinning import rebin
 
 __all__ = [
     "CDELoss",
@@ -41,13 +42,14 @@ __all__ = [
     "invariance_loss",
     "l2_penalty",
     "photometry",
+    "rebin",
     "transforms",
 ]
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Import `metrics` and `plots` when they are first asked for: torchmetrics takes seconds."""
-    if name in ("metrics", "plots"):
+    """Import what is slow to import when it is first asked for: torchmetrics takes seconds."""
+    if name in ("calibration", "metrics", "plots"):
         return import_module(f"photoz_losses.{name}")
     raise AttributeError(f"module 'photoz_losses' has no attribute {name!r}")
 

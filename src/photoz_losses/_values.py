@@ -43,15 +43,16 @@ def refuse_probabilities(name: str, logits: Tensor) -> None:
         )
 
 
-def refuse_other_than_masses(name: str, probs: Tensor, tolerance: float) -> None:
-    """ValueError unless every row of `probs` is non-negative and sums to one."""
-    rows = probs.detach()
-    total = rows.sum(-1)
-    if not bool((rows >= 0).all() & ((total - 1).abs() < tolerance).all()):
+def refuse_other_than_masses(name: str, probs: Tensor, total: Tensor, tolerance: float) -> None:
+    """ValueError unless `probs` are non-negative and each row's `total` is one."""
+    if not probs.numel():
+        return
+    least, total = probs.detach().amin(), total.detach().squeeze(-1)  # NaN is the least of all
+    if not bool((least >= 0) & ((total - 1).abs() < tolerance).all()):
         worst = total.flatten()[(total - 1).abs().flatten().nan_to_num(torch.inf).argmax()]
         raise ValueError(
             f"{name} must be masses per bin: not negative, not NaN, each row summing to 1; got "
-            f"least value {rows.min().item():.3g} and a row that sums to {worst.item():.4g}. For "
+            f"least value {least.item():.3g} and a row that sums to {worst.item():.4g}. For "
             f"logits apply torch.softmax(logits, -1); for densities multiply by bins.widths"
         )
 

@@ -15,15 +15,27 @@ from photoz_losses.metrics import (
     CRPS,
     MAD,
     PIT,
+    RMS,
     Bias,
+    Brier,
     CDELoss,
+    Coverage,
+    Entropy,
+    LogScore,
     OutlierRate,
+    SigmaIQR,
     bias,
+    brier,
     cde_loss,
+    coverage,
     crps,
+    entropy,
+    log_score,
     mad,
     outlier_rate,
     pit,
+    rms,
+    sigma_iqr,
 )
 
 # name: (class on bins, its function of z_phot, probs, z_spec and bins)
@@ -40,15 +52,31 @@ EVERY = {
         lambda bins: OutlierRate(threshold=0.15),
         lambda z, p, s, bins: outlier_rate(z, s, threshold=0.15),
     ),
+    "3 sigma outliers": (
+        lambda bins: OutlierRate(threshold="sigma_iqr"),
+        lambda z, p, s, bins: outlier_rate(z, s, threshold="sigma_iqr"),
+    ),
+    "sigma_iqr": (lambda bins: SigmaIQR(), lambda z, p, s, bins: sigma_iqr(z, s)),
+    "rms": (lambda bins: RMS(), lambda z, p, s, bins: rms(z, s)),
     "pit": (PIT, lambda z, p, s, bins: pit(p, s, bins)),
     "cde": (CDELoss, lambda z, p, s, bins: cde_loss(p, s, bins)),
     "crps": (CRPS, lambda z, p, s, bins: crps(p, s, bins)),
+    "log": (LogScore, lambda z, p, s, bins: log_score(p, s, bins)),
+    "brier": (Brier, lambda z, p, s, bins: brier(p, s, bins)),
+    "entropy": (Entropy, lambda z, p, s, bins: entropy(p, bins)),
+    "coverage": (Coverage, lambda z, p, s, bins: coverage(p, s, bins)),
+    "regions": (
+        lambda bins: Coverage(bins, level=0.3, interval="highest_density"),
+        lambda z, p, s, bins: coverage(p, s, bins, level=0.3, interval="highest_density"),
+    ),
 }
-OF_DENSITIES = {"pit", "cde", "crps"}
+OF_DENSITIES = {"pit", "cde", "crps", "log", "brier", "entropy", "coverage", "regions"}
 
 
 def inputs(name, bins, probs, z_spec):
     """What the metric of that name is updated with, by keyword."""
+    if name == "entropy":
+        return {"probs": probs}
     if name in OF_DENSITIES:
         return {"probs": probs, "z_spec": z_spec}
     return {"z_phot": bins.mean(probs), "z_spec": z_spec}
@@ -195,8 +223,7 @@ def test_shapes_are_those_of_the_function(name, galaxies):
     probs, z_spec = torch.full((galaxies, 4), 0.25), torch.full((galaxies,), 0.5)
     value = seen(name, bins, [(probs, z_spec)]).compute()
     expected = function_on_all(name, bins, probs, z_spec)
-    # torchmetrics makes every single number a scalar, the PIT of one galaxy too
-    assert value.shape == (expected.squeeze() if galaxies == 1 else expected).shape
+    assert value.shape == expected.shape
 
 
 @every
@@ -223,7 +250,7 @@ def test_one_missing_estimate_leaves_no_score(name):
     assert metric.compute().isnan()
 
 
-@pytest.mark.parametrize("name", ["pit", "cde", "crps"])
+@pytest.mark.parametrize("name", sorted(OF_DENSITIES - {"entropy"}))
 def test_a_redshift_that_escapes_the_check_leaves_no_score(name):
     bins = RedshiftBins([0.0, 0.5, 1.0], validate=False)
     metric = seen(name, bins, [(torch.full((2, 2), 0.5), torch.tensor([0.3, 7.0]))])

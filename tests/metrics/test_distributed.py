@@ -13,7 +13,23 @@ import torch
 import torch.distributed as dist
 
 from photoz_losses import RedshiftBins
-from photoz_losses.metrics import CRPS, MAD, PIT, Bias, CDELoss, OutlierRate
+from photoz_losses.metrics import (
+    CRPS,
+    MAD,
+    PIT,
+    RMS,
+    Bias,
+    Binned,
+    Brier,
+    CDELoss,
+    Coverage,
+    Entropy,
+    LogScore,
+    OutlierRate,
+    PITStatistics,
+    SigmaIQR,
+    photo_z_metrics,
+)
 
 GALAXIES, RANKS = 11, 2
 SHARES = {
@@ -40,18 +56,47 @@ def measured(share, batch=3):
         "centred mad": MAD(centered=True),
         "bias": Bias(),
         "outlier rate": OutlierRate(),
+        "3 sigma outliers": OutlierRate("sigma_iqr"),
+        "sigma iqr": SigmaIQR(),
+        "rms": RMS(),
+        "histogram": MAD(approximate=50),
+        "on the cpu": Bias(compute_on_cpu=True),
+        "moved": MAD().to(torch.float32),
         "pit": PIT(bins),
         "cde": CDELoss(bins),
         "crps": CRPS(bins),
+        "log score": LogScore(bins),
+        "brier": Brier(bins),
+        "coverage": Coverage(bins, level=[0.1, 0.5, 0.9], interval="highest_density"),
+        "pit statistics": PITStatistics(bins),
+        "entropy": Entropy(bins),
     }
+    weighted = {"weighted mad": MAD(), "weighted histogram": SigmaIQR(approximate=50)}
+    partly = {"partly weighted mad": MAD()}
+    per_bin = Binned(MAD(), [0.0, 0.4, 0.8, 1.2])
+    presets = {name: photo_z_metrics(bins, name) for name in ("paper", "rail")}
+    densities = {"pit", "cde", "crps", "log score", "brier", "coverage", "pit statistics"}
     if share is not None:
         probs, z_spec = probs[share], z_spec[share]
         for start in range(0, max(len(z_spec), 1), batch):
             rows = slice(start, start + batch)
             for name, metric in metrics.items():
-                density = name in ("pit", "cde", "crps")
-                metric.update(probs[rows] if density else bins.mean(probs[rows]), z_spec[rows])
-    return {name: metric.compute() for name, metric in metrics.items()}
+                if name == "entropy":
+                    metric.update(probs[rows])
+                    continue
+                prediction = probs[rows] if name in densities else bins.mean(probs[rows])
+                metric.update(prediction, z_spec[rows])
+            z_phot = bins.mean(probs[rows])
+            for metric in weighted.values():
+                metric.update(z_phot, z_spec[rows], weights=1 + z_spec[rows])
+            for metric in partly.values():  # weights come with other batches on other ranks
+                ones = torch.ones_like(z_phot) if start else None
+                metric.update(z_phot, z_spec[rows], weights=ones)
+            per_bin.update(z_phot, z_spec[rows], by=z_spec[rows])
+            for preset in presets.values():
+                preset.update(probs=probs[rows], z_spec=z_spec[rows])
+    each = {**metrics, **weighted, **partly, "per bin": per_bin, **presets}
+    return {name: metric.compute() for name, metric in each.items()}
 
 
 def one_process(rank, folder):

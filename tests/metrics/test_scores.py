@@ -10,9 +10,9 @@ from strategies import graded, masses, redshift_bins, trained
 
 import photoz_losses
 from photoz_losses import RedshiftBins
-from photoz_losses.metrics import cde_loss, crps, pit
+from photoz_losses.metrics import brier, cde_loss, crps, entropy, log_score, pit
 
-SCORES = {"cde_loss": cde_loss, "crps": crps}
+SCORES = {"cde_loss": cde_loss, "crps": crps, "log_score": log_score, "brier": brier}
 UNEVEN = RedshiftBins([0.0, 0.01, 0.05, 0.2, 0.22, 0.5, 1.5])
 
 
@@ -20,7 +20,7 @@ def each_score(test):
     return pytest.mark.parametrize("score", SCORES.values(), ids=SCORES)(test)
 
 
-@pytest.mark.parametrize("name", ["cde_loss", "crps"])
+@pytest.mark.parametrize("name", SCORES)
 @given(graded())
 def test_scores_are_those_of_the_formulas(name, case):
     bins, probs, z_spec = case
@@ -34,7 +34,7 @@ def test_scores_are_those_of_the_formulas(name, case):
 @pytest.mark.parametrize(
     ("score", "loss"),
     [(cde_loss, photoz_losses.cde_loss), (crps, photoz_losses.crps_loss)],
-    ids=SCORES,
+    ids=["cde_loss", "crps"],
 )
 @settings(max_examples=20)
 @given(trained())
@@ -181,10 +181,102 @@ def test_splitting_a_bin_of_constant_density_changes_no_score(case, data):
     share = (finer.widths[split] / bins.widths[split]).reshape(1, 1)
     own = probs[:, split : split + 1]
     fine = torch.cat([probs[:, :split], own * share, own * (1 - share), probs[:, split + 1 :]], -1)
-    for score in (cde_loss, crps):
+    torch.testing.assert_close(entropy(fine, finer), entropy(probs, bins))
+    for score in (cde_loss, crps, log_score):
         coarse = score(probs, z_spec, bins, reduction="none")
         torch.testing.assert_close(
             score(fine, z_spec, finer, reduction="none"), coarse, rtol=1e-9, atol=1e-10
         )
     torch.testing.assert_close(pit(fine, z_spec, finer), pit(probs, z_spec, bins))
     torch.testing.assert_close(finer.mean(fine), bins.mean(probs))
+
+
+# Log score, Brier score, entropy ---------------------------------------------------------------
+
+
+@given(graded())
+def test_entropy_is_that_of_the_formula(case):
+    bins, probs, _ = case
+    expected = [reference.entropy(bins.edges.tolist(), row) for row in probs.tolist()]
+    values = entropy(probs, bins, reduction="none")
+    np.testing.assert_allclose(values, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(entropy(probs, bins), values.mean())
+    torch.testing.assert_close(entropy(probs, bins, reduction="sum"), values.sum())
+
+
+@given(trained())
+def test_the_log_score_is_the_cross_entropy_and_the_width_of_the_bin(case):
+    bins, logits, z_spec = case
+    of_masses = photoz_losses.cross_entropy(logits, z_spec, bins, reduction="none")
+    value = log_score(logits.softmax(-1), z_spec, bins, reduction="none")
+    torch.testing.assert_close(value, of_masses + bins.widths[bins.index(z_spec)].log())
+
+
+@given(st.data())
+def test_the_log_score_expected_at_the_truth_is_the_entropy_and_least(data):
+    bins = data.draw(redshift_bins())
+    truth, other = (data.draw(masses(len(bins), batch=1)) for _ in range(2))
+
+    def expected(probs):
+        each = log_score(probs.expand(len(bins), -1), bins.centers, bins, reduction="none")
+        return torch.where(truth[0] > 0, truth[0] * each, 0.0).sum()
+
+    torch.testing.assert_close(expected(truth), entropy(truth, bins))
+    assert expected(other) >= expected(truth) - 1e-12
+
+
+@given(st.data())
+def test_the_brier_score_is_lowest_in_expectation_at_the_true_masses(data):
+    bins = data.draw(redshift_bins())
+    truth, other = (data.draw(masses(len(bins), batch=1)) for _ in range(2))
+
+    def expected(probs):
+        per_bin = brier(probs.expand(len(bins), -1), bins.centers, bins, reduction="none")
+        return (truth[0] * per_bin).sum()
+
+    apart = (truth - other).square().sum()
+    torch.testing.assert_close(expected(other) - expected(truth), apart, rtol=1e-9, atol=1e-9)
+
+
+@given(graded())
+def test_the_brier_score_lies_between_zero_and_two(case):
+    bins, probs, z_spec = case
+    values = brier(probs, z_spec, bins, reduction="none")
+    assert ((values >= 0) & (values <= 2 + 1e-12)).all()
+
+
+def test_the_brier_score_on_equal_bins_is_the_cde_loss_on_another_scale():
+    bins = RedshiftBins.uniform(0.0, 3.0, 4)
+    probs, z_spec = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).double(), torch.tensor([1.0])
+    torch.testing.assert_close(
+        brier(probs, z_spec, bins), 1 + bins.widths[0] * cde_loss(probs, z_spec, bins)
+    )
+
+
+def test_zero_density_at_the_truth_scores_infinity_and_is_not_clipped():
+    probs = torch.tensor([[1.0, 0, 0, 0, 0, 0], [0, 1.0, 0, 0, 0, 0]])
+    values = log_score(probs, torch.tensor([0.03, 0.03]), UNEVEN, reduction="none")
+    assert values.tolist() == pytest.approx([np.inf, np.log(0.04)])
+    assert log_score(probs, torch.tensor([0.03, 0.03]), UNEVEN) == np.inf
+
+
+@given(redshift_bins(), st.floats(0, 1))
+def test_log_score_and_entropy_of_a_uniform_density(bins, place):
+    span = bins.edges[-1] - bins.edges[0]
+    z_spec = (bins.edges[:1] + place * span).clamp(max=bins.edges[-1])
+    probs = (bins.widths / span).unsqueeze(0)
+    torch.testing.assert_close(log_score(probs, z_spec, bins), span.log())
+    torch.testing.assert_close(entropy(probs, bins), span.log())
+
+
+@given(graded(), st.floats(0.1, 10))
+def test_log_score_and_entropy_shift_with_the_unit_of_redshift(case, scale):
+    bins, probs, z_spec = case
+    stretched = RedshiftBins(bins.edges * scale)
+    moved = (z_spec * scale).clamp(stretched.edges[0], stretched.edges[-1])
+    assume(torch.equal(stretched.index(moved), bins.index(z_spec)))
+    more = np.log(scale)
+    torch.testing.assert_close(entropy(probs, stretched), entropy(probs, bins) + more)
+    torch.testing.assert_close(
+        log_score(probs, moved, stretched), log_score(probs, z_spec, bins) + more
+    )

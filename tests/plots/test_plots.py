@@ -5,9 +5,23 @@ import pytest
 import torch
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from scipy import stats
 
 from photoz_losses import RedshiftBins
-from photoz_losses.plots import plot_densities, plot_pit, plot_redshifts
+from photoz_losses.plots import (
+    plot_binned,
+    plot_coverage,
+    plot_densities,
+    plot_gallery,
+    plot_nz,
+    plot_pit,
+    plot_pp,
+    plot_redshifts,
+)
+
+BINS = RedshiftBins([0.0, 0.1, 0.4])
+Z = torch.tensor([0.1, 0.2])
+HALVES = torch.full((2, 2), 0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +65,84 @@ def test_densities_draws_a_step_line_a_view_and_the_truth():
     np.testing.assert_allclose(axes.lines[0].get_xdata(), 0.2)
 
 
+def test_pp_is_the_share_below_with_the_band_of_the_kolmogorov_smirnov_test():
+    values = torch.linspace(0, 1, 52)[1:-1].double() ** 2
+    axes = plot_pp(values)
+    level, share = axes.lines[-1].get_data()
+    np.testing.assert_allclose(share, [(values <= x).double().mean() for x in level])
+    statistic, p_value = stats.kstest(values, "uniform")
+    band = axes.collections[0].get_paths()[0].vertices
+    reach = (band[:, 1] - band[:, 0]).max()
+    assert stats.kstwo.cdf(reach, 50) == pytest.approx(0.95, abs=1e-6)
+    assert (statistic > reach) == (p_value < 0.05)
+    assert np.abs(share - level).max() == pytest.approx(statistic, abs=0.02)
+
+
+@pytest.mark.parametrize(("bars", "drawn"), [(5, 5), (100, 40)])
+def test_redshifts_draws_intervals_of_some_galaxies_spread_over_the_redshifts(bars, drawn):
+    z_spec = torch.linspace(0.01, 0.3, 40, dtype=torch.float64).flip(0)
+    axes = plot_redshifts(z_spec, z_spec, low=z_spec - 0.01, high=z_spec + 0.02, bars=bars)
+    ends = np.array(axes.collections[1].get_segments())
+    assert len(ends) == drawn
+    np.testing.assert_allclose(ends[[0, -1], 0, 0], [0.01, 0.3])
+    np.testing.assert_allclose(ends[:, 0, 1], ends[:, 0, 0] - 0.01)
+    np.testing.assert_allclose(ends[:, 1, 1], ends[:, 0, 0] + 0.02)
+
+
+def test_gallery_draws_the_image_and_the_densities_beside_it():
+    bins = RedshiftBins([0.0, 0.1, 0.4])
+    image = torch.zeros(5, 9, 9)
+    image[3, 4, 4], image[2, 4, 5] = 10.0, 10.0
+    left, right = plot_gallery(image, torch.full((3, 2), 0.5), bins, rgb=(3, 2, 1), z_spec=0.3)
+    pixels = left.images[0].get_array()
+    assert pixels.shape == (9, 9, 3)
+    np.testing.assert_array_equal(pixels[4, 4], [1, 0, 0])
+    np.testing.assert_array_equal(pixels[4, 5], [0, 1, 0])
+    assert len(right.patches) == 3
+    assert right.get_position().x0 > left.get_position().x1
+    grey, _ = plot_gallery(image, torch.full((3, 2), 0.5), bins)
+    assert grey.images[0].get_array().shape == (9, 9)
+    assert plot_gallery(image, torch.full((3, 2), 0.5), bins, axes=(left, right)) == (left, right)
+
+
+def test_binned_draws_the_metric_its_errors_and_the_galaxies():
+    axes = plot_binned(
+        [0.0, 0.1, 0.4], torch.tensor([0.02, -0.01]), errors=[0.005, 0.01], counts=[30, 3]
+    )
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[0.05, 0.02], [0.25, -0.01]])
+    bars = np.array(axes.containers[0].lines[2][1].get_segments())
+    np.testing.assert_allclose(bars[:, :, 1], [[0.015, 0.025], [-0.02, 0.0]], atol=1e-9)
+    behind = axes.figure.axes[1]
+    np.testing.assert_allclose(behind.patches[0].get_data().values, [30, 3])
+    assert behind.get_ylabel() == "galaxies in the bin"
+    assert np.isnan(plot_binned([0, 1, 2], [1.0, np.nan]).lines[0].get_ydata()[1])
+
+
+@pytest.mark.parametrize("galaxies", [3, 400])
+def test_nz_stacks_to_the_mean_density_and_counts_every_galaxy(galaxies):
+    bins = RedshiftBins([0.0, 0.05, 0.1, 0.2, 0.4])
+    z_spec = torch.linspace(0.0, 0.4, galaxies, dtype=torch.float64)
+    probs = torch.rand(galaxies, 4, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    truth, stack = (patch.get_data() for patch in plot_nz(probs, z_spec, bins).patches)
+    np.testing.assert_allclose(stack.values, bins.density(probs).mean(0), rtol=1e-6)
+    assert (truth.values * np.diff(truth.edges)).sum() == pytest.approx(1)
+    assert len(truth.edges) == (2 if galaxies == 3 else 5)
+    np.testing.assert_allclose(truth.edges[[0, -1]], [0.0, 0.4])
+
+
+def test_coverage_draws_two_kinds_of_interval_on_the_same_axes_with_the_binomial_band():
+    axes = plot_coverage([0.5, 0.9], torch.tensor([0.4, 0.8]), galaxies=100, label="central")
+    assert plot_coverage([0.5, 0.9], [0.45, 0.85], label="highest density", ax=axes) is axes
+    diagonal, central, highest = axes.lines
+    np.testing.assert_allclose(central.get_ydata(), [0.4, 0.8])
+    np.testing.assert_allclose(highest.get_ydata(), [0.45, 0.85])
+    assert central.get_color() != highest.get_color()
+    assert list(diagonal.get_ydata()) == [0, 1]
+    band = axes.collections[0].get_paths()[0].vertices
+    at_half = band[np.isclose(band[:, 0], 0.5)][:, 1]
+    assert (at_half.min() * 100, at_half.max() * 100) == stats.binom.interval(0.95, 100, 0.5)
+
+
 @pytest.mark.parametrize("given", [True, False])
 def test_each_draws_on_the_axes_given_or_on_new_ones(given):
     bins = RedshiftBins([0.0, 0.1, 0.4])
@@ -59,6 +151,10 @@ def test_each_draws_on_the_axes_given_or_on_new_ones(given):
         lambda ax: plot_pit(z, ax=ax),
         lambda ax: plot_redshifts(z, z, ax=ax),
         lambda ax: plot_densities(torch.full((1, 2), 0.5), bins, ax=ax),
+        lambda ax: plot_pp(z, ax=ax),
+        lambda ax: plot_binned([0, 1, 2], z, ax=ax),
+        lambda ax: plot_nz(torch.full((2, 2), 0.5), z, bins, ax=ax),
+        lambda ax: plot_coverage(z, z, ax=ax),
     ):
         ax = pyplot.subplots()[1] if given else None
         axes = draw(ax)
@@ -76,6 +172,23 @@ def test_each_draws_on_the_axes_given_or_on_new_ones(given):
         (lambda: plot_redshifts(torch.zeros(2), torch.zeros(3)), "z_spec must have the shape"),
         (lambda: plot_redshifts(torch.zeros(0), torch.zeros(0)), "are empty"),
         (lambda: plot_densities(torch.ones(2), RedshiftBins([0, 1, 2])), "probs must have shape"),
+        (lambda: plot_pp(torch.empty(0)), r"pit must hold values in \[0, 1\]"),
+        (lambda: plot_redshifts(Z, Z, low=Z), "low and high belong together"),
+        (lambda: plot_redshifts(Z, Z, low=Z, high=Z[:1]), "high must have the shape"),
+        (lambda: plot_gallery(Z, HALVES, BINS), r"image must have shape \(bands, H, W\)"),
+        (
+            lambda: plot_gallery(torch.ones(5, 4, 4), HALVES, BINS, rgb=(1, 2)),
+            "rgb must name three",
+        ),
+        (lambda: plot_gallery(torch.ones(5, 4, 4), HALVES, BINS, axes=[None]), "axes must be two"),
+        (lambda: plot_binned([0, 2, 1], Z), "edges must increase"),
+        (lambda: plot_binned([0, 1], Z), "values must have 1 numbers"),
+        (lambda: plot_binned([0, 1, 2], Z, counts=[1]), "counts must have 2 numbers"),
+        (lambda: plot_nz(HALVES[:0], Z[:0], BINS), "probs must have shape"),
+        (lambda: plot_nz(HALVES, Z + 9, BINS), "z_spec must lie in"),
+        (lambda: plot_coverage(Z, [0.5]), "level and coverage must agree"),
+        (lambda: plot_coverage([50.0, 95.0], Z), r"level must lie in \[0, 1\]"),
+        (lambda: plot_coverage(Z, [0.5, np.nan]), r"coverage must lie in \[0, 1\]"),
     ],
 )
 def test_what_cannot_be_drawn_is_named(call, message):

@@ -4,10 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from photoz_losses.bins import RedshiftBins
+from photoz_losses.metrics._samples import SampleMetric
 
 
 def pit(
@@ -57,16 +56,29 @@ def pit(
     tensor([0.5000])
     """
     probs = bins.read_probs(probs)
+    return pit_values(probs, z_spec, bins, randomized, generator).to(probs.dtype)
+
+
+def pit_values(
+    probs: Tensor,
+    z_spec: Tensor,
+    bins: RedshiftBins,
+    randomized: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """`pit` in float64, of masses that `RedshiftBins.read_probs` has read."""
     index, place = bins.locate(z_spec, probs.shape[:-1])
     if randomized:
         where = place.device if generator is None else generator.device
         draws = torch.rand(place.shape, generator=generator, device=where, dtype=place.dtype)
         place = torch.where(place.isnan(), torch.nan, draws.to(place.device))
-    return bins.cdf(probs, bins.edges[index] + place * bins.widths[index])
+    return bins.mass_below(probs, index, place)
 
 
-class PIT(Metric):
+class PIT(SampleMetric):
     """`pit` of everything seen: keeps one number a galaxy, exact over batches and ranks.
+
+    Computed in float64, whatever the masses came in: 1 - 1e-9 does not become 1.
 
     Parameters
     ----------
@@ -87,9 +99,6 @@ class PIT(Metric):
     tensor([0.5000, 0.1000], dtype=torch.float64)
     """
 
-    full_state_update = False
-    values: list[Tensor]
-
     def __init__(
         self,
         bins: RedshiftBins,
@@ -98,23 +107,20 @@ class PIT(Metric):
         generator: torch.Generator | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        if "approximate" in kwargs:
+            raise TypeError(
+                f"approximate is no option of {type(self).__name__}, which keeps the PIT of every "
+                f"galaxy: leave it out"
+            )
+        super().__init__({"pit": (0.0, 1.0)}, identity=(bins, randomized), **kwargs)
         self.bins, self.randomized, self.generator = bins, randomized, generator
-        self.set_dtype(torch.float64)  # of what a rank without any galaxy sends to the others
-        self.add_state("values", default=[], dist_reduce_fx="cat")
 
     def update(self, probs: Tensor, z_spec: Tensor) -> None:
         """Take in a batch of masses (N, C) and true redshifts (N,)."""
-        value = pit(
-            probs.detach(),
-            z_spec,
-            self.bins,
-            randomized=self.randomized,
-            generator=self.generator,
-        )
-        self.values.append(value.flatten().double())
+        probs = self.bins.read_probs(probs.detach())
+        value = pit_values(probs, z_spec, self.bins, self.randomized, self.generator)
+        self._keep(pit=value)
 
     def compute(self) -> Tensor:
-        """PIT of every galaxy, float64, shape (galaxies,); torchmetrics makes one a scalar."""
-        nothing = torch.empty(0, dtype=torch.float64, device=self.device)
-        return dim_zero_cat(self.values) if len(self.values) else nothing
+        """PIT of every galaxy, float64, shape (galaxies,)."""
+        return self._sample("pit")[0]

@@ -1,16 +1,17 @@
-"""Scores of whole densities, by the formulas of the losses of the same names."""
+"""Scores of whole densities; CDE loss and CRPS by the formulas of the losses of the same names."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from photoz_losses.bins import RedshiftBins
+from photoz_losses.bins import RedshiftBins, nan_where_unknown
 from photoz_losses.losses._reduce import reduce
 from photoz_losses.losses.cde import cde_score
 from photoz_losses.losses.crps import crps_score
+from photoz_losses.metrics._samples import digest
+from photoz_losses.metrics._streaming import StreamingMetric
 
 
 def cde_loss(
@@ -81,23 +82,137 @@ def crps(probs: Tensor, z_spec: Tensor, bins: RedshiftBins, *, reduction: str = 
     return reduce(crps_score(bins.read_probs(probs), z_spec, bins), reduction)
 
 
-class _MeanScore(Metric):
+def log_score(
+    probs: Tensor, z_spec: Tensor, bins: RedshiftBins, *, reduction: str = "mean"
+) -> Tensor:
+    r"""Logarithmic score of densities, in nats: the lower the better, as every score here.
+
+    .. math:: \mathrm{LogS} = -\ln f(\hat z) = -\ln \frac{p_{c(\hat z)}}{\Delta_{c(\hat z)}}
+
+    Good (1952); Gneiting & Raftery (2007), section 4.1, who write it without the minus sign. It is
+    the cross entropy plus the mean of :math:`\ln\Delta_{c(\hat z)}`. A density of zero at the true
+    redshift scores infinity, and so does the mean over any galaxies that hold one: nothing is
+    clipped. A softmax in float32 rounds masses below 1e-45 to zero; one in float64 does not.
+
+    Parameters
+    ----------
+    probs, z_spec, bins, reduction
+        As in `cde_loss`.
+
+    Returns
+    -------
+    Tensor
+        As in `cde_loss`; infinite where the density is zero at the true redshift.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `cde_loss`.
+
+    Examples
+    --------
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> log_score(torch.tensor([[0.25, 0.25, 0.25, 0.25]]), torch.tensor([0.05]), bins)  # ln 0.4
+    tensor(-0.9163)
+    """
+    density = bins.density(probs)
+    index, place = bins.locate(z_spec, density.shape[:-1])
+    at_truth = density.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+    return reduce(-at_truth.log() * nan_where_unknown(place, at_truth), reduction)
+
+
+def brier(probs: Tensor, z_spec: Tensor, bins: RedshiftBins, *, reduction: str = "mean") -> Tensor:
+    r"""Brier score of the masses, each bin a class: from 0 (certain and right) to 2.
+
+    .. math:: \mathrm{BS} = \sum_c \bigl(p_c - [c = c(\hat z)]\bigr)^2
+
+    Brier (1950), equation 2. It scores masses, not the density: it knows neither how wide a bin is
+    nor how far a wrong one, and it changes when a bin is split. Compare it only between densities
+    on the same bins; on unequal ones a miss counts the same in a narrow bin as in a wide one. On
+    bins of equal width :math:`\Delta` it is 1 plus :math:`\Delta` times the CDE loss.
+
+    Parameters
+    ----------
+    probs, z_spec, bins, reduction
+        As in `cde_loss`.
+
+    Returns
+    -------
+    Tensor
+        As in `cde_loss`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `cde_loss`.
+
+    Examples
+    --------
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> brier(torch.tensor([[0.5, 0.5, 0.0, 0.0]]), torch.tensor([0.05]), bins)
+    tensor(0.5000)
+    """
+    probs = bins.read_probs(probs)
+    index, place = bins.locate(z_spec, probs.shape[:-1])
+    own = torch.zeros_like(probs).scatter(-1, index.unsqueeze(-1), 1.0)
+    return reduce((probs - own).square().sum(-1) * nan_where_unknown(place, probs), reduction)
+
+
+def entropy(probs: Tensor, bins: RedshiftBins, *, reduction: str = "mean") -> Tensor:
+    r"""Differential entropy of densities, in nats: how wide they are, right or wrong.
+
+    .. math:: h = -\int f(z) \ln f(z)\,dz = -\sum_c p_c \ln\frac{p_c}{\Delta_c}
+
+    Shannon (1948), section 20. The log score that densities expect of themselves: the mean log
+    score exceeds the mean entropy where they are overconfident. Negative for densities narrower
+    than one unit of redshift.
+
+    Parameters
+    ----------
+    probs, bins, reduction
+        As in `cde_loss`.
+
+    Returns
+    -------
+    Tensor
+        As in `cde_loss`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `cde_loss`.
+
+    Examples
+    --------
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> entropy(torch.tensor([[0.0, 1.0, 0.0, 0.0]]), bins)  # ln 0.1
+    tensor(-2.3026)
+    """
+    density = bins.density(probs)
+    mass = density * bins.widths.to(density.dtype)
+    return reduce(-torch.special.xlogy(mass, density).sum(-1), reduction)
+
+
+class _MeanScore(StreamingMetric):
     """Mean of a score over everything seen, from its sum and the number of galaxies."""
 
-    full_state_update = False
     higher_is_better = False
 
     def __init__(self, bins: RedshiftBins, score: Callable[..., Tensor], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.bins, self._score = bins, score
         # Names of its own: MetricCollection takes metrics whose states agree for one and the same.
-        self._total, self._count = f"{score.__name__}_total", f"{score.__name__}_count"
+        self._total, self._count = (
+            f"{score.__name__}_{part}_{digest(bins)}" for part in ("total", "count")
+        )
         self.add_state(self._total, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state(self._count, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, probs: Tensor, z_spec: Tensor) -> None:
         """Take in a batch of masses (N, C) and true redshifts (N,)."""
-        values = self._score(probs.detach(), z_spec, self.bins, reduction="none")
+        self._add(self._score(probs.detach(), z_spec, self.bins, reduction="none"))
+
+    def _add(self, values: Tensor) -> None:
         setattr(self, self._total, getattr(self, self._total) + values.double().sum())
         setattr(self, self._count, getattr(self, self._count) + values.numel())
 
@@ -133,3 +248,49 @@ class CRPS(_MeanScore):
 
     def __init__(self, bins: RedshiftBins, **kwargs: Any) -> None:
         super().__init__(bins, crps, **kwargs)
+
+
+class LogScore(_MeanScore):
+    """`log_score` over everything seen, exact over batches and ranks.
+
+    Parameters
+    ----------
+    bins : RedshiftBins
+    **kwargs
+        Of ``torchmetrics.Metric``.
+    """
+
+    def __init__(self, bins: RedshiftBins, **kwargs: Any) -> None:
+        super().__init__(bins, log_score, **kwargs)
+
+
+class Brier(_MeanScore):
+    """`brier` over everything seen, exact over batches and ranks.
+
+    Parameters
+    ----------
+    bins : RedshiftBins
+    **kwargs
+        Of ``torchmetrics.Metric``.
+    """
+
+    def __init__(self, bins: RedshiftBins, **kwargs: Any) -> None:
+        super().__init__(bins, brier, **kwargs)
+
+
+class Entropy(_MeanScore):
+    """`entropy` over everything seen, exact over batches and ranks; takes no true redshifts.
+
+    Parameters
+    ----------
+    bins : RedshiftBins
+    **kwargs
+        Of ``torchmetrics.Metric``.
+    """
+
+    def __init__(self, bins: RedshiftBins, **kwargs: Any) -> None:
+        super().__init__(bins, entropy, **kwargs)
+
+    def update(self, probs: Tensor) -> None:  # type: ignore[override]
+        """Take in a batch of masses (N, C)."""
+        self._add(entropy(probs.detach(), self.bins, reduction="none"))

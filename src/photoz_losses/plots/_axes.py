@@ -1,11 +1,33 @@
-"""Where a picture is drawn."""
+"""Where a picture is drawn, and in which colours."""
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from torch import Tensor
+
+# Okabe & Ito's: apart for every eye
+BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+BAND = "0.85"  # grey
 
 
 def axes_or_new(ax: Axes | None, **options: Any) -> Axes:
     """`ax` itself, or the Axes of a new figure."""
     return pyplot.subplots(layout="constrained", **options)[1] if ax is None else ax
+
+
+def numbers(values: Any) -> npt.NDArray[np.float64]:
+    """A float64 vector of a tensor or of anything like an array."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+    return np.asarray(values, dtype=np.float64).ravel()
+
+
+def pit_values(pit: Tensor) -> npt.NDArray[np.float64]:
+    """PIT values as a vector; ValueError where they are none."""
+    values = numbers(pit)
+    if not len(values) or not ((values >= 0) & (values <= 1)).all():
+        raise ValueError("pit must hold values in [0, 1], at least one and no NaN")
+    return values

@@ -1,12 +1,17 @@
-"""Densities of one galaxy under many views: the paper's figures 10 to 12."""
+"""Densities of one galaxy under many views, and its image: the paper's figures 10 to 12."""
+
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
+import numpy.typing as npt
+from matplotlib import colormaps, pyplot
 from matplotlib.axes import Axes
 from torch import Tensor
 
 from photoz_losses.bins import RedshiftBins
-from photoz_losses.plots._axes import axes_or_new
+from photoz_losses.plots._axes import VERMILLION, axes_or_new
+
+Array = npt.NDArray[np.float64]
 
 
 def plot_densities(
@@ -56,6 +61,78 @@ def plot_densities(
     for density, shade in zip(bins.density(probs).detach().cpu().numpy(), shades, strict=True):
         ax.stairs(density, edges, color=shade, alpha=0.7, linewidth=0.8)
     if z_spec is not None:
-        ax.axvline(float(z_spec), color="tab:red", linestyle="--", linewidth=1.2)
-    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, None), xlabel="redshift", ylabel="density")
+        ax.axvline(float(z_spec), color=VERMILLION, linestyle="--", linewidth=1.2)
+    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, None))
+    ax.set(xlabel="redshift", ylabel="density per unit redshift")
     return ax
+
+
+def plot_gallery(
+    image: Tensor,
+    probs: Tensor,
+    bins: RedshiftBins,
+    *,
+    z_spec: float | Tensor | None = None,
+    rgb: Sequence[int] | None = None,
+    axes: Sequence[Axes] | None = None,
+) -> tuple[Axes, Axes]:
+    """Cut-out of a galaxy, and beside it its densities under many views.
+
+    One row of Engel & Strube (2023), figures 10 to 12. The image is stretched by an arcsinh, from
+    its median to its 99.8th percentile.
+
+    Parameters
+    ----------
+    image : Tensor, shape (bands, H, W)
+        Fluxes per pixel.
+    probs, bins, z_spec
+        As in `plot_densities`.
+    rgb : three ints, optional
+        Bands shown as red, green and blue. Default: the mean of all bands, in grey.
+    axes : two matplotlib Axes, optional
+        Where to draw, the image first. Default: a new figure.
+
+    Returns
+    -------
+    tuple of two matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If `image` is not three-dimensional, `rgb` or `axes` have another length, or as
+        `plot_densities`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> left, right = plot_gallery(
+    ...     torch.rand(5, 8, 8), torch.full((3, 4), 0.25), bins, rgb=(3, 2, 1)
+    ... )
+    >>> right.get_xlabel()
+    'redshift'
+    """
+    if image.ndim != 3:
+        raise ValueError(f"image must have shape (bands, H, W), got {tuple(image.shape)}")
+    if rgb is not None and len(rgb) != 3:
+        raise ValueError(f"rgb must name three bands, for red, green and blue, got {tuple(rgb)}")
+    if axes is None:
+        figure = pyplot.figure(figsize=(7, 2.8), layout="constrained")
+        axes = figure.subplots(1, 2, width_ratios=(1, 1.8)).tolist()
+    if len(axes) != 2:
+        raise ValueError(f"axes must be two, for the image and the densities, got {len(axes)}")
+    cut_out, densities = axes
+    flux = image.detach().cpu().double()
+    shown = flux.mean(0, keepdim=True) if rgb is None else flux[list(rgb)]
+    pixels = np.moveaxis(np.stack([_stretch(band) for band in shown.numpy()]), 0, -1)
+    cut_out.imshow(pixels.squeeze(-1) if rgb is None else pixels, cmap="gray", origin="lower")
+    cut_out.set(xticks=[], yticks=[])
+    return cut_out, plot_densities(probs, bins, z_spec=z_spec, ax=densities)
+
+
+def _stretch(band: Array) -> Array:
+    """Pixel values in [0, 1]: the sky dark, the brightest white, a decade of faint ones seen."""
+    sky, bright = np.nanpercentile(band, [50, 99.8])
+    scale = max(bright - sky, np.finfo(float).tiny)
+    stretched: Array = np.arcsinh(10 * (band - sky) / scale) / np.arcsinh(10)
+    return stretched.clip(0, 1)

@@ -1,0 +1,106 @@
+"""What every torchmetrics class here keeps to, where torchmetrics by itself does not."""
+
+import copy
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+# What `Metric.forward` changes on its way, and leaves changed when something raises.
+_ON_THE_WAY = (
+    *("_update_count", "_computed", "_forward_cache", "_cache", "_is_synced"),
+    *("_to_sync", "_should_unsync", "_enable_grad", "compute_on_cpu"),
+)
+
+
+class _Result:
+    """A result in a wrapping that torchmetrics does not squeeze to a scalar."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def shallow_states(metric: Metric) -> dict[str, Any]:
+    """Each state under its name; lists are new ones, of the same tensors."""
+    states = metric.metric_state
+    return {name: list(s) if isinstance(s, list) else s for name, s in states.items()}
+
+
+class StreamingMetric(Metric):
+    """A ``torchmetrics.Metric`` in float64 that a bad batch, a cast or a copy does not spoil.
+
+    * A batch that raises leaves everything seen before it as it was, in ``forward`` too.
+    * States stay in float64 under ``.half()``, ``.to(dtype)`` and ``set_dtype``, also those that a
+      rank without any galaxy sends to the others.
+    * A result of shape (1,) stays of shape (1,).
+    * Loading a ``state_dict`` takes copies, forgets what was computed before, and counts as data.
+    * ``reset`` and ``forward`` do not reach into lists that the metrics of one compute group share.
+    """
+
+    full_state_update = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._dtype = torch.float64  # of what a rank without any galaxy sends to the others
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Value of this batch alone, which is then taken in; all of it, or none where it raises."""
+        before = shallow_states(self) | {name: getattr(self, name) for name in _ON_THE_WAY}
+        try:
+            return super().forward(*args, **kwargs)
+        except BaseException:
+            for name, value in before.items():
+                setattr(self, name, value)
+            raise
+
+    def reset(self) -> None:
+        """Forget every galaxy."""
+        for name, state in shallow_states(self).items():
+            setattr(self, name, state)  # torchmetrics empties the list itself
+        super().reset()
+
+    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+        wrapped = super()._wrap_compute(
+            functools.wraps(compute)(lambda *args, **kwargs: _Result(compute(*args, **kwargs)))
+        )
+
+        @functools.wraps(compute)
+        def unwrapped(*args: Any, **kwargs: Any) -> Any:
+            return wrapped(*args, **kwargs).value
+
+        return unwrapped
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> Self:
+        before, defaults = shallow_states(self), copy.copy(self._defaults)
+        super()._apply(fn, exclude_state)
+        for name, state in before.items():
+            setattr(self, name, _in_dtype_of(state, getattr(self, name)))
+            self._defaults[name] = _in_dtype_of(defaults[name], self._defaults[name])
+        self._dtype, self._computed = torch.float64, None
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        found = [name for name in self._defaults if prefix + name in state_dict]
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        for name in found:
+            setattr(self, name, self._own(getattr(self, name), self._defaults[name]))
+        if found:
+            self._computed, self._update_count = None, max(1, self._update_count)
+
+    def _own(self, loaded: Tensor | list[Tensor], default: Tensor | list[Tensor]) -> Any:
+        """Copy of a loaded state, of the type and on the device where this metric keeps it."""
+        if isinstance(default, Tensor):
+            return torch.as_tensor(loaded).to(default.device, default.dtype, copy=True)
+        parts = [loaded] if isinstance(loaded, Tensor) else loaded
+        device = torch.device("cpu") if self.compute_on_cpu else self.device
+        return [part.to(device, torch.float64, copy=True) for part in parts]
+
+
+def _in_dtype_of(before: Any, after: Any) -> Any:
+    """`after`, or `before` on its device where a cast has rounded it."""
+    if isinstance(before, list):
+        return [_in_dtype_of(one, other) for one, other in zip(before, after, strict=True)]
+    return after if after.dtype == before.dtype else before.to(after.device)

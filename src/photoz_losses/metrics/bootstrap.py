@@ -1,0 +1,193 @@
+"""Standard errors: by the bootstrap over galaxies, or in closed form where there is one."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from photoz_losses.metrics._weighted import mean, read_weights
+from photoz_losses.metrics.point import bias, is_outlier, outlier_rate, residuals, rms
+
+AT_ONCE = 2**24  # numbers: 128 MB in float64
+
+
+def standard_error(
+    metric: Callable[..., Any],
+    *arguments: Any,
+    n_boot: int | None = 1000,
+    generator: torch.Generator | None = None,
+    chunk_size: int | None = None,
+    **options: Any,
+) -> tuple[Any, Any]:
+    r"""Value of any metric of this library, and its standard error over galaxies.
+
+    The bootstrap draws :math:`N` of the :math:`N` galaxies with replacement, `n_boot` times, and
+    takes the standard deviation of the metric over these replicas (Efron 1979). Replicas are counts
+    of galaxies: metrics with a `weights` option take many at once, scores with a `reduction` are
+    computed once and weighted, and only what has neither is computed replica by replica.
+
+    Closed forms, ``n_boot=None``, are the limits of the bootstrap for many replicas:
+    :math:`s/\sqrt N` for means (scores, `bias`), with :math:`s` the standard deviation over
+    galaxies (divided by :math:`N`, not :math:`N - 1`); for a fraction, `outlier_rate` at a fixed
+    threshold, that is the binomial :math:`\sqrt{p (1 - p) / N}`; for `rms` the first order of it,
+    :math:`s(\Delta^2) / (2\,\mathrm{rms}\sqrt N)`. Medians, `mad`, `sigma_iqr` and the outliers
+    beyond :math:`3\,\sigma_\mathrm{IQR}` have none: theirs depend on the density of the residuals.
+
+    Parameters
+    ----------
+    metric : callable
+        Such as `mad` or `crps`; what it returns is a Tensor, or a mapping of names to them, without
+        one value a galaxy.
+    *arguments
+        Of the metric. Tensors hold the N galaxies in their first dimension.
+    n_boot : int or None
+        Number of replicas, at least two; None for the closed form.
+    generator : torch.Generator, optional
+        Source of the draws, which fixes the result whatever the chunks.
+    chunk_size : int, optional
+        Replicas at once; by default what fits into about 128 MB.
+    **options
+        Of the metric. Weights (N,) stay with their galaxies.
+
+    Returns
+    -------
+    value, error : Tensor
+        The metric of all galaxies, and its standard error of the same shape; NaN where a replica
+        is. For a metric that returns a mapping, two mappings.
+
+    Raises
+    ------
+    ValueError
+        If there is no closed form, tensors differ in the number of galaxies, or a number is too
+        small.
+    TypeError
+        If `n_boot` is not an integer, or the metric returns something else.
+
+    Examples
+    --------
+    >>> z_spec = torch.zeros(400, dtype=torch.float64)
+    >>> z_phot = torch.linspace(-0.1, 0.1, 400, dtype=torch.float64)
+    >>> standard_error(outlier_rate, z_phot, z_spec, n_boot=None)
+    (tensor(0.5000, dtype=torch.float64), tensor(0.0250, dtype=torch.float64))
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> value, error = standard_error(outlier_rate, z_phot, z_spec, generator=generator)
+    >>> round(error.item(), 3)
+    0.025
+    """
+    value, N = metric(*arguments, **options), n_galaxies(arguments)
+    if n_boot is None:
+        return value, _closed_form(metric, arguments, options)
+    for name, number, least in (("n_boot", n_boot, 2), ("chunk_size", chunk_size, 1)):
+        if number is not None and (not isinstance(number, Integral) or isinstance(number, bool)):
+            raise TypeError(f"{name} must be an integer, got {number!r}")
+        if number is not None and number < least:
+            raise ValueError(f"{name} must be at least {least}, got {number}")
+    chunk = chunk_size or max(1, AT_ONCE // max(N, 1))
+    resampled = _resampled(metric, arguments, options)
+    replicas = [
+        resampled(_draws(min(chunk, n_boot - done), N, _device(arguments), generator))
+        for done in range(0, n_boot, chunk)
+    ]
+    if isinstance(value, Mapping):
+        return value, {name: torch.cat([part[name] for part in replicas]).std(0) for name in value}
+    return value, torch.cat(replicas).std(0)
+
+
+def n_galaxies(arguments: tuple[Any, ...]) -> int:
+    """Length of the first dimension of all tensors; ValueError where they differ."""
+    lengths = {len(a) if a.ndim else 1 for a in arguments if isinstance(a, Tensor)}
+    if len(lengths) != 1:
+        raise ValueError(
+            f"arguments must be tensors with the galaxies in their first dimension, "
+            f"got {sorted(lengths) or 'no tensor'}"
+        )
+    return lengths.pop()
+
+
+def _device(arguments: tuple[Any, ...]) -> torch.device:
+    return next(a.device for a in arguments if isinstance(a, Tensor))
+
+
+def _draws(
+    replicas: int, galaxies: int, device: torch.device, generator: torch.Generator | None
+) -> Tensor:
+    """Galaxies of each replica; drawn one replica after the other, so that chunks do not matter."""
+    where = device if generator is None else generator.device
+    if not galaxies:
+        return torch.empty(replicas, 0, dtype=torch.int64, device=device)
+    rows = [
+        torch.randint(galaxies, (galaxies,), generator=generator, device=where)
+        for _ in range(replicas)
+    ]
+    return torch.stack(rows).to(device)
+
+
+def _counts(draws: Tensor) -> Tensor:
+    """How often each galaxy is in each replica, float64."""
+    counts = torch.zeros(draws.shape, dtype=torch.float64, device=draws.device)
+    return counts.scatter_add(1, draws, torch.ones_like(counts))
+
+
+def _resampled(
+    metric: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> Callable[[Tensor], Any]:
+    """Function of drawn galaxies (replicas, N) that gives the metric of each replica."""
+    accepted = inspect.signature(metric).parameters
+    weights = options.get("weights")
+
+    def weighted(draws: Tensor) -> Any:
+        counts = _counts(draws)
+        each = counts if weights is None else counts * weights
+        return metric(*arguments, **{**options, "weights": each})
+
+    vectors = all(a.ndim == 1 for a in arguments if isinstance(a, Tensor))
+    if "weights" in accepted and vectors:
+        return weighted
+    if "reduction" in accepted and options.get("reduction", "mean") == "mean":
+        each = metric(*arguments, **{**options, "reduction": "none"}).detach().double()
+        each = each.flatten(1).mean(1) if each.ndim > 1 else each
+        return lambda draws: mean(each, _counts(draws))
+
+    def one(rows: Tensor) -> Any:
+        own = options if weights is None else {**options, "weights": weights[rows]}
+        return metric(*(a[rows] if isinstance(a, Tensor) else a for a in arguments), **own)
+
+    def looped(draws: Tensor) -> Any:
+        values = [one(rows) for rows in draws]
+        if isinstance(values[0], Mapping):
+            return {name: torch.stack([value[name] for value in values]) for name in values[0]}
+        return torch.stack(values)
+
+    return looped
+
+
+def _closed_form(
+    metric: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> Tensor:
+    """Standard error of a mean over galaxies, or of the root of one."""
+    weights = options.get("weights")
+    if metric is bias and options.get("statistic", "mean") == "mean":
+        each = residuals(*arguments)
+    elif metric is outlier_rate and not isinstance(options.get("threshold", 0.05), str):
+        each = is_outlier(residuals(*arguments), None, options.get("threshold", 0.05))
+    elif metric is rms:
+        each = residuals(*arguments).square()
+    elif "reduction" in inspect.signature(metric).parameters:
+        each = metric(*arguments, **{**options, "reduction": "none"}).detach().double()
+        each = each.flatten(1).mean(1) if each.ndim > 1 else each
+    else:
+        raise ValueError(
+            f"{getattr(metric, '__name__', 'this metric')} with these options has no closed form "
+            f"of its standard error: give n_boot, a number of replicas"
+        )
+    share = torch.full_like(each, 1 / len(each)) if len(each) else each
+    if weights is not None:
+        share = read_weights(weights, arguments[1], "z_spec")
+        share = share / share.sum()
+    centre = mean(each, share)
+    error = (share * torch.where(share == 0, 0.0, each - centre)).square().sum().sqrt()
+    error = torch.where(centre.isnan(), torch.nan, error)
+    return error / (2 * centre.sqrt()) if metric is rms else error

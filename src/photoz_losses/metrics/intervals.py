@@ -1,0 +1,197 @@
+"""Credible intervals: the level at which one first holds the truth, and how often that is right."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from photoz_losses import _check
+from photoz_losses.bins import RedshiftBins, nan_where_unknown
+from photoz_losses.metrics._samples import digest
+from photoz_losses.metrics._streaming import StreamingMetric
+from photoz_losses.metrics.pit import pit_values
+
+INTERVALS = ("central", "highest_density")
+
+
+def credibility(
+    probs: Tensor, z_spec: Tensor, bins: RedshiftBins, *, interval: str = "central"
+) -> Tensor:
+    r"""Least level whose credible interval holds the true redshift, uniform if calibrated.
+
+    Of central intervals, from quantile :math:`(1 - L)/2` to :math:`(1 + L)/2`:
+
+    .. math:: \alpha = |2\,\mathrm{PIT} - 1|
+
+    Of highest-density regions, after Harrison et al. (2015) and Dalmasso et al. (2020):
+
+    .. math:: \alpha = \int_{f(z) > f(\hat z)} f(z)\,dz
+              + s \int_{f(z) = f(\hat z)} f(z)\,dz
+
+    A piecewise-constant density has ties: at the least the whole bin of the true redshift. They are
+    taken from low redshift to high, so that :math:`s` is the part of the length with
+    :math:`f(z) = f(\hat z)` that lies below :math:`\hat z`. No draw, and exactly uniform where the
+    truth is drawn from the density. Densities count as equal within a relative 1e-9 (float32 probs:
+    1e-6), which rounding may have set apart. The level is 1 where the density is zero.
+
+    Parameters
+    ----------
+    probs : Tensor, shape (..., C)
+        Masses per bin, ``softmax(logits)``.
+    z_spec : Tensor, float32 or float64, shape (...)
+        True redshifts, within the bins.
+    bins : RedshiftBins
+        The C bins.
+    interval : {"central", "highest_density"}
+
+    Returns
+    -------
+    Tensor, float64, shape (...)
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a redshift is NaN or outside the bins, rows are no masses, or the
+        interval is unknown.
+    TypeError
+        If an argument is not floating-point.
+
+    Examples
+    --------
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> probs = torch.tensor([[0.25, 0.5, 0.25, 0.0]])
+    >>> credibility(probs, torch.tensor([0.3]), bins, interval="highest_density")
+    tensor([1.], dtype=torch.float64)
+    """
+    _check.one_of("interval", interval, INTERVALS)
+    probs = bins.read_probs(probs)
+    tolerance = 1e-6 if probs.dtype == torch.float32 else 1e-9
+    if interval == "central":
+        return (2 * pit_values(probs, z_spec, bins) - 1).abs()
+    index, place = bins.locate(z_spec, probs.shape[:-1])
+    index = index.unsqueeze(-1)
+    probs = probs.double()
+    density = probs / bins.widths
+    own = density.gather(-1, index)
+    higher = density > own * (1 + tolerance)
+    tied = (density >= own * (1 - tolerance)) & ~higher
+    length = tied * bins.widths
+    before = torch.arange(len(bins), device=probs.device) < index
+    below = (length * before).sum(-1) + place * bins.widths[index.squeeze(-1)]
+    share = (below / length.sum(-1)).clamp(0, 1)
+    level = (probs * higher).sum(-1) + share * (probs * tied).sum(-1)
+    return level.clamp(0, 1) * nan_where_unknown(place, level)
+
+
+def coverage(
+    probs: Tensor,
+    z_spec: Tensor,
+    bins: RedshiftBins,
+    *,
+    level: float | Sequence[float] | Tensor = 0.68,
+    interval: str = "central",
+) -> Tensor:
+    r"""Fraction of true redshifts inside the credible intervals of a level, or of several.
+
+    .. math:: \frac1N \sum_i [\alpha_i \le L]
+
+    with the `credibility` :math:`\alpha`: the mean coverage curve over levels, on the diagonal for
+    calibrated densities, below it for densities that are too narrow. Exact: no interval is drawn on
+    a grid. A central interval may straddle redshifts of low density; a highest-density region is
+    the shortest of its mass, and may be in pieces. A true redshift of zero density is covered by
+    level 1 only.
+
+    Parameters
+    ----------
+    probs, z_spec, bins, interval
+        As in `credibility`.
+    level : float or sequence of float
+        Levels in [0, 1].
+
+    Returns
+    -------
+    Tensor, float64, shape of `level`
+        Fractions, not per cent; NaN without galaxies.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `credibility`; also if a level lies outside [0, 1].
+
+    Examples
+    --------
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> probs = torch.tensor([[0.25, 0.5, 0.25, 0.0]]).expand(2, -1)
+    >>> coverage(probs, torch.tensor([0.12, 0.29]), bins, level=[0.5, 0.95])
+    tensor([0.5000, 1.0000], dtype=torch.float64)
+    """
+    levels = _levels(level).to(bins.edges.device)
+    value = credibility(probs, z_spec, bins, interval=interval)
+    return _covered(value, levels) / value.numel()
+
+
+class Coverage(StreamingMetric):
+    """`coverage` over everything seen, exact over batches and ranks: keeps one count a level.
+
+    Parameters
+    ----------
+    bins : RedshiftBins
+    level, interval
+        As in `coverage`.
+    **kwargs
+        Of ``torchmetrics.Metric``.
+
+    Examples
+    --------
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> metric = Coverage(bins, level=0.5)
+    >>> probs = torch.tensor([[0.25, 0.5, 0.25, 0.0]])
+    >>> metric.update(probs, torch.tensor([0.12]))
+    >>> metric.update(probs, torch.tensor([0.29]))
+    >>> metric.compute()
+    tensor(0.5000, dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        bins: RedshiftBins,
+        *,
+        level: float | Sequence[float] | Tensor = 0.68,
+        interval: str = "central",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.bins, self.interval = bins, _check.one_of("interval", interval, INTERVALS)
+        self.level = _levels(level)
+        # Names of its own: MetricCollection takes metrics whose states agree for one and the same.
+        own = digest(bins, self.level, interval)
+        self._covered, self._count = f"covered_{own}", f"coverage_count_{own}"
+        self.add_state(self._covered, torch.zeros_like(self.level), dist_reduce_fx="sum")
+        self.add_state(self._count, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, probs: Tensor, z_spec: Tensor) -> None:
+        """Take in a batch of masses (N, C) and true redshifts (N,)."""
+        value = credibility(probs.detach(), z_spec, self.bins, interval=self.interval)
+        covered = _covered(value, self.level.to(value.device))
+        setattr(self, self._covered, getattr(self, self._covered) + covered)
+        setattr(self, self._count, getattr(self, self._count) + value.numel())
+
+    def compute(self) -> Tensor:
+        """Fraction of true redshifts covered, float64, shape of `level`; NaN without galaxies."""
+        fraction: Tensor = getattr(self, self._covered) / getattr(self, self._count)
+        return fraction
+
+
+def _levels(level: float | Sequence[float] | Tensor) -> Tensor:
+    levels = torch.as_tensor(level, dtype=torch.float64)
+    if _check.can_read_free(levels) and not bool(((levels >= 0) & (levels <= 1)).all()):
+        raise ValueError("level must lie in [0, 1]: give fractions, not percentages")
+    return levels
+
+
+def _covered(value: Tensor, levels: Tensor) -> Tensor:
+    """How many of the values each level reaches; NaN where one is NaN."""
+    ordered = value.detach().flatten().sort().values
+    number = torch.searchsorted(ordered, levels.contiguous(), right=True).double()
+    return torch.where(ordered.isnan().any(), torch.nan, number)

@@ -1,0 +1,85 @@
+"""A metric against redshift, magnitude or any other column."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from photoz_losses.plots._axes import BAND, BLUE, axes_or_new, numbers
+
+
+def plot_binned(
+    edges: Any,
+    values: Any,
+    *,
+    errors: Any | None = None,
+    counts: Any | None = None,
+    xlabel: str = "spectroscopic redshift",
+    ylabel: str = "metric",
+    ax: Axes | None = None,
+) -> Axes:
+    """A metric in each bin of a column, with its standard error and the number of galaxies.
+
+    Parameters
+    ----------
+    edges : Tensor or array, shape (K + 1,)
+        Increasing edges of the bins in which the metric was taken.
+    values : Tensor or array, shape (K,)
+        The metric in each; NaN (a bin without galaxies) leaves a gap.
+    errors : Tensor or array, shape (K,), optional
+        Standard errors, drawn as bars of one each way.
+    counts : Tensor or array, shape (K,), optional
+        Galaxies in each bin: grey columns, on an axis of their own to the right.
+    xlabel, ylabel : str
+        What the column and the metric are, with their units.
+    ax : matplotlib Axes, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    matplotlib Axes
+        That of the metric.
+
+    Raises
+    ------
+    ValueError
+        If the edges do not increase, or the other arguments are not one number a bin.
+
+    Examples
+    --------
+    >>> plot_binned([0.0, 0.1, 0.4], [0.01, 0.03], ylabel="MAD").get_ylabel()
+    'MAD'
+    """
+    edges, values = numbers(edges), numbers(values)
+    if len(edges) < 2 or not (np.diff(edges) > 0).all():
+        raise ValueError("edges must increase strictly, and be at least two")
+    others = {"errors": errors, "counts": counts}
+    given = {name: numbers(value) for name, value in others.items() if value is not None}
+    for name, value in ({"values": values} | given).items():
+        if len(value) != len(edges) - 1:
+            raise ValueError(
+                f"{name} must have {len(edges) - 1} numbers, one a bin, not {len(value)}"
+            )
+    ax = axes_or_new(ax, figsize=(5.4, 3.6))
+    if "counts" in given:
+        _draw_counts(ax, edges, given["counts"])
+    centers, halves = (edges[1:] + edges[:-1]) / 2, np.diff(edges) / 2
+    ax.errorbar(
+        centers, values, given.get("errors"), halves,
+        fmt="o", color=BLUE, markersize=4, linewidth=1.3, capsize=2,
+    )  # fmt: skip
+    if np.nanmin(values, initial=0) < 0 < np.nanmax(values, initial=0):
+        ax.axhline(0, color="black", linewidth=0.8)
+    ax.set(xlim=(edges[0], edges[-1]), xlabel=xlabel, ylabel=ylabel)
+    return ax
+
+
+def _draw_counts(ax: Axes, edges: np.ndarray, counts: np.ndarray) -> None:
+    """Grey columns behind, with an axis of their own."""
+    behind = ax.twinx()
+    behind.stairs(counts, edges, fill=True, color=BAND)
+    behind.set(ylim=(0, 3 * max(counts.max(), 1)), ylabel="galaxies in the bin")
+    behind.yaxis.label.set_color("0.5")
+    behind.tick_params(axis="y", colors="0.5")
+    ax.set_zorder(behind.get_zorder() + 1)
+    ax.patch.set_visible(False)

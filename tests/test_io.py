@@ -1,0 +1,243 @@
+"""Densities through files and through qp: what comes back, and what is refused."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import reference
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import graded, masses, redshift_bins
+
+from photoz_losses import RedshiftBins
+from photoz_losses.io import from_qp, load_predictions, save_predictions, to_qp
+
+BINS = RedshiftBins([0.0, 0.1, 0.4, 1.0])
+PROBS = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]], dtype=torch.float64)
+SUFFIXES = [".h5", ".hdf5", ".npz"]
+
+
+# qp ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def qp():
+    return pytest.importorskip("qp", reason="needs the extra qp")
+
+
+@given(graded())
+def test_qp_gives_the_pdf_and_the_cdf_of_the_bins(qp, case):
+    bins, probs, z_spec = case
+    ensemble = to_qp(probs, bins)
+    assert ensemble.npdf == len(probs)
+    grid = torch.cat([bins.centers, z_spec]).sort().values  # qp answers in rising order, always
+    expected = [
+        [reference.cdf(bins.edges.tolist(), row, z) for z in grid.tolist()]
+        for row in probs.tolist()
+    ]
+    cdf = np.reshape(ensemble.cdf(grid.numpy()), (len(probs), -1))
+    np.testing.assert_allclose(cdf, expected, rtol=0, atol=1e-12)
+    density = np.reshape(ensemble.pdf(bins.centers.numpy()), probs.shape)
+    np.testing.assert_allclose(density, bins.density(probs), rtol=1e-12)
+
+
+@given(st.data())
+def test_there_and_back_keeps_every_mass(qp, data):
+    bins = data.draw(redshift_bins())
+    probs = data.draw(masses(len(bins)))
+    torch.testing.assert_close(from_qp(to_qp(probs, bins), bins), probs, rtol=1e-14, atol=0)
+
+
+@given(st.data())
+def test_histograms_on_other_edges_give_the_cdf_there(qp, data):
+    bins, other = data.draw(redshift_bins()), data.draw(redshift_bins())
+    wide = RedshiftBins([*(bins.edges[:1] - 5).tolist(), *other.edges.tolist(), 50.0])
+    probs = data.draw(masses(len(bins)))
+    taken = from_qp(to_qp(probs, bins), wide)
+    below = taken.cumsum(-1)
+    for row, expected in zip(below.tolist(), probs.tolist(), strict=True):
+        at_edges = [reference.cdf(bins.edges.tolist(), expected, z) for z in wide.edges.tolist()]
+        np.testing.assert_allclose(row, at_edges[1:], rtol=0, atol=1e-12)
+
+
+def test_gaussians_give_the_differences_of_their_cdf(qp):
+    loc, scale = np.array([[0.4], [0.5]]), np.array([[0.02], [0.05]])
+    gaussians = qp.Ensemble(qp.stats.norm, data={"loc": loc, "scale": scale})
+    from scipy import stats
+
+    expected = np.diff(stats.norm.cdf(BINS.edges.numpy(), loc, scale), axis=-1)
+    np.testing.assert_allclose(from_qp(gaussians, BINS), expected, rtol=0, atol=1e-15)
+
+
+def test_mass_outside_the_bins_is_refused_with_its_size_unless_allowed(qp):
+    gaussian = qp.Ensemble(
+        qp.stats.norm, data={"loc": np.array([[0.1]]), "scale": np.array([[0.1]])}
+    )
+    with pytest.raises(ValueError, match=r"density 0 has 0\.159 of its mass outside .* \[0, 1\]"):
+        from_qp(gaussian, BINS)
+    kept = from_qp(gaussian, BINS, max_outside=0.2)
+    torch.testing.assert_close(kept.sum(-1), torch.ones(1, dtype=torch.float64))
+    far = qp.Ensemble(qp.stats.norm, data={"loc": np.array([[90.0]]), "scale": np.array([[0.1]])})
+    with pytest.raises(ValueError, match="has 1 of its mass outside"):
+        from_qp(far, BINS, max_outside=1.0)
+
+
+def test_what_qp_can_not_take_or_give_is_refused(qp):
+    with pytest.raises(ValueError, match="probs is empty"):
+        to_qp(torch.empty(0, 3), BINS)
+    with pytest.raises(ValueError, match=r"probs must have shape \(galaxies, bins\), got \(3,\)"):
+        to_qp(PROBS[0], BINS)
+    with pytest.raises(TypeError, match=r"ensemble must be a qp\.Ensemble, got Tensor"):
+        from_qp(PROBS, BINS)
+    with pytest.raises(ValueError, match=r"max_outside must lie in \[0, 1\], got 5"):
+        from_qp(to_qp(PROBS, BINS), BINS, max_outside=5)
+
+    class Falling:
+        def cdf(self, z):
+            return np.array([[0.0, 0.5, 0.4, 1.0]])
+
+    with pytest.raises(ValueError, match="CDF of density 0 falls"):
+        from_qp(Falling(), BINS)
+
+
+@pytest.mark.parametrize(
+    ("missing", "call", "extra"),
+    [
+        ("qp", "to_qp(torch.full((1, 2), 0.5), bins)", "qp"),
+        ("h5py", "save_predictions(sys.argv[1], torch.full((1, 2), 0.5), bins)", "hdf5"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(tmp_path, missing, call, extra):
+    code = f"""
+import sys, torch
+sys.modules[{missing!r}] = None
+from photoz_losses import RedshiftBins
+from photoz_losses.io import save_predictions, to_qp
+bins = RedshiftBins([0, 1, 2])
+try:
+    {call}
+except ImportError as error:
+    print(error)
+"""
+    run = [sys.executable, "-c", code, str(tmp_path / "a.h5")]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert f"pip install 'photoz-losses[{extra}]'" in done.stdout
+
+
+# Files ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
+def test_a_file_gives_back_every_bit(tmp_path, suffix, dtype):
+    path = tmp_path / f"predictions{suffix}"
+    probs = torch.tensor([[0.1, 0.2, 0.7], [1 / 3, 1 / 3, 1 / 3]], dtype=dtype)
+    z_spec = torch.tensor([0.1, torch.nan])
+    save_predictions(path, probs, BINS, z_spec, ["a", "δ-b"], r=[17, 18], color=z_spec.double())
+    found = load_predictions(path)
+    assert torch.equal(found.probs, probs)
+    assert found.probs.dtype == dtype
+    assert torch.equal(found.bins.edges, BINS.edges)
+    torch.testing.assert_close(found.z_spec, z_spec, rtol=0, atol=0, equal_nan=True)
+    assert found.object_id.tolist() == ["a", "δ-b"]
+    assert sorted(found.columns) == ["color", "r"]
+    assert found.columns["r"].tolist() == [17, 18]
+    assert found.columns["color"].dtype == torch.float64
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_was_not_given_is_not_there(tmp_path, suffix):
+    path = tmp_path / f"predictions{suffix}"
+    save_predictions(path, PROBS, BINS, object_id=torch.tensor([7, 2**62]))
+    found = load_predictions(str(path))
+    assert found.z_spec is None
+    assert found.columns == {}
+    assert found.object_id.tolist() == [7, 2**62]
+
+
+def test_bfloat16_is_kept_as_the_same_numbers_in_float32(tmp_path):
+    probs = PROBS.to(torch.bfloat16)
+    save_predictions(tmp_path / "p.npz", probs, BINS)
+    found = load_predictions(tmp_path / "p.npz").probs
+    assert found.dtype == torch.float32
+    assert torch.equal(found, probs.float())
+
+
+def write(path, **arrays):
+    """A file of another program."""
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+        return
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+def test_big_endian_arrays_of_other_programs_are_read(tmp_path, suffix):
+    path = tmp_path / f"p{suffix}"
+    probs = PROBS.numpy().astype(">f8")
+    write(
+        path,
+        probs=probs,
+        edges=BINS.edges.numpy().astype(">f8"),
+        z_spec=np.array([0.1, 0.2], ">f4"),
+    )
+    found = load_predictions(path)
+    assert torch.equal(found.probs, PROBS)
+    assert found.z_spec.dtype == torch.float32
+
+
+GOOD = {"probs": PROBS.numpy(), "edges": BINS.edges.numpy()}
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"probs": None}, ValueError, r"lacks probs: it has edges, z; it must hold"),
+        ({"probs": None, "edges": None}, ValueError, r"lacks probs and edges: it has z;"),
+        ({"edges": [0.0, 0.1, 0.4]}, ValueError, r"probs must have shape \(\.\.\., 2\)"),
+        ({"edges": [0.0, 0.4, 0.1, 1.0]}, ValueError, "edges must increase strictly"),
+        ({"probs": [0.2, 0.3, 0.5]}, ValueError, r"probs must have shape \(galaxies, bins\)"),
+        ({"probs": [[2.0, 3.0, 5.0]]}, ValueError, "probs must be masses per bin"),
+        ({"probs": [[2, 3, 5]]}, TypeError, "probs must be a floating-point tensor"),
+        ({"z_spec": [0.1]}, ValueError, r"z_spec must have shape \(2,\), as probs, got \(1,\)"),
+        ({"id": [[1], [2]]}, ValueError, r"id must have shape \(2,\), as probs, got \(2, 1\)"),
+        ({"name": [b"a", b"b"]}, TypeError, "name must be of numbers"),
+    ],
+)
+def test_a_file_without_what_is_needed_says_what_it_lacks(tmp_path, suffix, change, error, says):
+    path = tmp_path / f"other{suffix}"
+    arrays = GOOD | {"z": np.zeros(2)} | change
+    write(path, **{name: np.asarray(x) for name, x in arrays.items() if x is not None})
+    with pytest.raises(error, match=f"other{suffix}.*{says}"):
+        load_predictions(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_that_is_none_or_of_another_kind(tmp_path, suffix):
+    path = tmp_path / f"broken{suffix}"
+    with pytest.raises(FileNotFoundError, match=f"broken{suffix}"):
+        load_predictions(path)
+    path.write_text("probs, edges")
+    with pytest.raises(ValueError, match=f"broken{suffix} is no (HDF5|npz) file"):
+        load_predictions(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "columns", "says"),
+    [
+        ("p.fits", (PROBS, BINS), {}, r"must end in \.h5, \.hdf5 or \.npz, got p\.fits"),
+        ("p.npz", (2 * PROBS, BINS), {}, "probs must be masses"),
+        ("p.npz", (PROBS, BINS, torch.zeros(3)), {}, r"z_spec must have shape \(2,\)"),
+        ("p.npz", (PROBS, BINS), {"id": [1, 2]}, "columns must have names of their own, got id"),
+    ],
+)
+def test_what_can_not_be_read_is_not_written(tmp_path, name, arguments, columns, says):
+    with pytest.raises(ValueError, match=says):
+        save_predictions(tmp_path / name, *arguments, **columns)
+    assert not list(tmp_path.iterdir())

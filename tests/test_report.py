@@ -1,0 +1,216 @@
+"""The report: the numbers are the functions', the page stands alone, a bad file is named."""
+
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from photoz_losses import RedshiftBins, metrics
+from photoz_losses.io import save_predictions
+from photoz_losses.report import main, write_report
+
+BINS = RedshiftBins.log1p(0.0, 3.0, 40)
+
+
+def predictions(galaxies=120):
+    generator = torch.Generator().manual_seed(3)
+    draws = torch.rand(3, galaxies, generator=generator, dtype=torch.float64)
+    z_spec = 0.1 + 2 * draws[0]
+    centre = z_spec + 0.2 * (draws[1] - 0.5)
+    probs = (-((BINS.centers - centre.unsqueeze(-1)) / 0.08).square() / 2).softmax(-1)
+    return probs, z_spec, 18 + 4 * draws[2]
+
+
+class Page(HTMLParser):
+    """What the test looks at: tags, attributes that could fetch something, and the numbers."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.seen, self.sources, self.rows = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        attrs = dict(attrs)
+        self.sources += [attrs[name] for name in ("src", "href") if name in attrs]
+        if tag == "tr":
+            self.rows.append([])
+        if tag == "data":
+            self.rows[-1].append(float(attrs["value"])) if self.rows else None
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1].append(data)
+
+
+def refuse(token):
+    raise AssertionError(f"{token} is not JSON")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Folder of a report that the command line made, in a process of its own."""
+    folder = tmp_path_factory.mktemp("report")
+    probs, z_spec, magnitude = predictions()
+    magnitude[0] = torch.nan
+    save_predictions(folder / "p.npz", probs, BINS, z_spec, r=magnitude)
+    command = [sys.executable, "-W", "error", "-m", "photoz_losses.report", folder / "p.npz"]
+    options = ["--output", folder / "out", "--preset", "euclid", "--magnitude", "r", "--n-boot", 20]
+    run = subprocess.run([*map(str, [*command, *options])], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == str(folder / "out" / "report.html")
+    return folder / "out"
+
+
+def test_the_json_is_strict_and_its_numbers_are_the_functions(written):
+    numbers = json.loads((written / "report.json").read_text(), parse_constant=refuse)
+    probs, z_spec, _ = predictions()
+    z_phot = BINS.median(probs)
+    expected = {
+        "mad": metrics.mad(z_phot, z_spec, centered=True),
+        "bias": metrics.bias(z_phot, z_spec),
+        "outlier_rate": metrics.outlier_rate(z_phot, z_spec, threshold=0.15),
+        "sigma_iqr": metrics.sigma_iqr(z_phot, z_spec),
+        "rms": metrics.rms(z_phot, z_spec),
+        "cde_loss": metrics.cde_loss(probs, z_spec, BINS),
+        "crps": metrics.crps(probs, z_spec, BINS),
+        "log_score": metrics.log_score(probs, z_spec, BINS),
+        "brier": metrics.brier(probs, z_spec, BINS),
+        "entropy": metrics.entropy(probs, BINS),
+        "coverage_68": metrics.coverage(probs, z_spec, BINS, level=0.68),
+        "coverage_95": metrics.coverage(probs, z_spec, BINS, level=0.95),
+    }
+    assert set(numbers["metrics"]) == set(expected)
+    for name, value in expected.items():
+        assert numbers["metrics"][name]["value"] == pytest.approx(value.item(), rel=1e-12), name
+        assert numbers["metrics"][name]["error"] >= 0
+    share = numbers["metrics"]["coverage_68"]
+    binomial = (share["value"] * (1 - share["value"]) / 120) ** 0.5
+    assert share["error"] == pytest.approx(binomial)
+    statistics = metrics.pit_statistics(metrics.pit(probs, z_spec, BINS))
+    assert numbers["pit"] == pytest.approx({k: v.item() for k, v in statistics.items()})
+    curve = numbers["coverage"]
+    exact = metrics.coverage(probs, z_spec, BINS, level=curve["level"])
+    assert curve["central"] == pytest.approx(exact.tolist())
+
+
+def test_every_galaxy_is_in_one_bin_of_redshift_and_nan_in_none(written):
+    by = json.loads((written / "report.json").read_text())["by"]
+    assert (sum(by["redshift"]["count"]), by["redshift"]["outside"]) == (120, 0)
+    assert (sum(by["r"]["count"]), by["r"]["outside"]) == (119, 1)
+    probs, z_spec, _ = predictions()
+    crps = metrics.crps(probs, z_spec, BINS, reduction="none")
+    low, high = by["redshift"]["edges"][2:4]
+    rows = (z_spec > low) & (z_spec <= high)
+    values = by["redshift"]["metrics"]["crps"]["value"]
+    assert values[2] == pytest.approx(crps[rows].mean().item())
+    assert len(values) == 8
+
+
+def test_the_page_is_whole_and_needs_nothing_else(written):
+    text = (written / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert "script" not in page.seen
+    assert len(page.sources) == page.seen.count("img") == 6
+    assert all(source.startswith("data:image/png;base64,iVBOR") for source in page.sources)
+    assert "http" not in text.split("<body>")[0].replace("http-equiv", "")
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_the_page_shows_the_numbers_of_the_json(written):
+    numbers = json.loads((written / "report.json").read_text())
+    rows = Page((written / "report.html").read_text(encoding="utf-8")).rows
+    shown = [[cell for cell in row if isinstance(cell, float)] for row in rows]
+    for metric in numbers["metrics"].values():
+        assert [metric["value"], metric["error"]] in shown
+    for name in ("ks", "cvm", "ad", "kl"):
+        assert [numbers["pit"][name], numbers["pit"][f"{name}_pvalue"]] in shown
+    for table in numbers["by"].values():
+        for k, count in enumerate(table["count"]):
+            assert [count, *(m["value"][k] for m in table["metrics"].values())] in shown
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    probs, z_spec, _ = predictions(30)
+    for folder in ("a", "b"):
+        write_report(probs, z_spec, BINS, tmp_path / folder, n_boot=10)
+    for name in ("report.json", "report.html"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_what_is_infinite_or_undefined_is_null_and_one_galaxy_is_enough(tmp_path):
+    probs = torch.eye(40, dtype=torch.float64)[:1]
+    z_spec = torch.tensor([1.0])
+    numbers = write_report(probs, z_spec, BINS, tmp_path, preset="rail", n_boot=5)
+    assert numbers["metrics"]["log_score"]["value"] is None
+    assert numbers["pit"]["ad"] is None
+    text = (tmp_path / "report.json").read_text()
+    assert json.loads(text, parse_constant=refuse) == numbers
+    assert Page((tmp_path / "report.html").read_text(encoding="utf-8")).open == []
+
+
+def test_names_of_columns_are_escaped(tmp_path):
+    probs, z_spec, magnitude = predictions(30)
+    write_report(probs, z_spec, BINS, tmp_path, by={"<b>r</b>": magnitude}, n_boot=5)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<b>" not in text
+    assert "&lt;b&gt;r" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "says"),
+    [
+        ({"z_spec": None}, [], "lacks z_spec, the true redshifts"),
+        ({"z_spec": torch.full((30,), 9.0)}, [], "z_spec must lie in"),
+        ({"z_spec": torch.full((30,), torch.nan)}, [], "z_spec must lie in"),
+        ({}, ["--magnitude", "i"], "lacks i; its columns: r"),
+        ({"r": torch.full((30,), torch.nan)}, ["--magnitude", "r"], "column r must have"),
+        ({}, ["--n-boot", "1"], "n_boot must be at least 2"),
+    ],
+)
+def test_a_file_or_an_option_that_will_not_do_is_named_without_a_traceback(
+    tmp_path, capsys, change, options, says
+):
+    probs, z_spec, magnitude = predictions(30)
+    given = {"z_spec": z_spec, "r": magnitude} | change
+    save_predictions(tmp_path / "p.npz", probs, BINS, **given)
+    arguments = [str(tmp_path / "p.npz"), "--output", str(tmp_path / "out"), *options]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.startswith("python -m photoz_losses.report: error: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_without_probs_gives_code_2_and_no_traceback(tmp_path):
+    import numpy as np
+
+    np.savez(tmp_path / "p.npz", edges=BINS.edges.numpy(), z_spec=[0.1])
+    command = [sys.executable, "-m", "photoz_losses.report", str(tmp_path / "p.npz")]
+    run = subprocess.run(
+        [*command, "--output", str(tmp_path / "out")], capture_output=True, text=True
+    )
+    assert run.returncode == 2
+    assert "lacks probs: it has edges, z_spec" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_no_galaxies_or_an_unknown_preset_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="probs must have shape"):
+        write_report(torch.empty(0, 40), torch.empty(0), BINS, tmp_path)
+    probs, z_spec, _ = predictions(5)
+    with pytest.raises(ValueError, match="preset must be one of 'paper', 'pasquet'"):
+        write_report(probs, z_spec, BINS, tmp_path, preset="sdss")
