@@ -37,7 +37,6 @@ class StreamingMetric(Metric):
       rank without any galaxy sends to the others.
     * A result of shape (1,) stays of shape (1,).
     * Loading a ``state_dict`` takes copies, forgets what was computed before, and counts as data.
-    * ``reset`` and ``forward`` do not reach into lists that the metrics of one compute group share.
     """
 
     full_state_update = False
@@ -55,12 +54,6 @@ class StreamingMetric(Metric):
             for name, value in before.items():
                 setattr(self, name, value)
             raise
-
-    def reset(self) -> None:
-        """Forget every galaxy."""
-        for name, state in shallow_states(self).items():
-            setattr(self, name, state)  # torchmetrics empties the list itself
-        super().reset()
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
         wrapped = super()._wrap_compute(

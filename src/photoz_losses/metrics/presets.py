@@ -16,7 +16,6 @@ from photoz_losses.metrics.point import (
     Bias,
     OutlierRate,
     SigmaIQR,
-    residuals,
 )
 from photoz_losses.metrics.scores import CRPS, CDELoss, LogScore
 from photoz_losses.metrics.uniformity import PITStatistics
@@ -120,7 +119,6 @@ class PhotoZMetrics(MetricCollection):
         probs = bins.read_probs(probs.detach())
         bins.locate(z_spec, probs.shape[:-1])
         z_phot: Tensor = getattr(bins, self._estimate)(probs)
-        residuals(z_phot, z_spec)
         return {"probs": probs, "z_spec": z_spec, "z_phot": z_phot}
 
 
