@@ -9,7 +9,7 @@ The loss is that of three densities: Gaussians 0.02 wide (as a fair network's) a
 and 0.05 to either side, and a density without knowledge, flat over the bins.
 
 Also draws docs/_static/flux.png (one galaxy's flux in bands and coverage by shift) and
-docs/_static/coverage.png (the median coverage by band and bin).
+docs/_static/coverage.png (every galaxy's coverage by band and bin).
 """
 
 import argparse
@@ -120,7 +120,7 @@ def draw_flux(spectra: Spectra, filters: FilterSet, name: str) -> None:
 
 
 def draw_coverage(spectra: Spectra, coverage: Tensor) -> None:
-    """Median coverage over the galaxies, and the range of all of them, by band and bin."""
+    """Coverage of every galaxy, a row each, by band and bin."""
     figure, panels = plt.subplots(1, 5, figsize=(9, 2.6), sharey=True, layout="constrained")
     order = spectra.z.argsort()
     for b, (label, panel) in enumerate(zip("ugriz", panels, strict=True)):

@@ -133,7 +133,7 @@ def builds(data: Path, scratch: Path, galaxies: int) -> dict[str, dict[str, floa
 
 
 def large_table(data: Path, path: Path, galaxies: int) -> FluxTable:
-    """A finished table of so many galaxies, the same thousand over and over."""
+    """A finished table of so many galaxies, the spectra with z <= 0.4 over and over."""
     spectra = read_sdss_spectra(sorted((data / "spectra").glob("spec-*.fits")))
     spectra = spectra[spectra.z <= BINS.edges[-1]]
     photometry = SyntheticPhotometry(FilterSet.from_speclite("sdss2010-*"), spectra.wavelength)

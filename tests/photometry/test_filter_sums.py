@@ -122,3 +122,13 @@ def test_arithmetic_finds_the_pixels_that_a_search_finds(shift, grid):
     sums.grid = "any"
     for found, sought in zip(arithmetic, sums.first_pixels(nu), strict=True):
         assert torch.equal(found, sought)
+
+
+@pytest.mark.parametrize("survey", ["Euclid-*", "hsc2017-*"])
+def test_curves_of_other_surveys_meet_the_bounds_down_to_their_long_tails(survey):
+    filters = FilterSet.from_speclite(survey)
+    wavelength = np.geomspace(5000.0, 21000.0, 3000) if survey == "Euclid-*" else SDSS_GRID
+    flux = torch.from_numpy(np.random.default_rng(0).uniform(0.5, 2.0, len(wavelength)))
+    nu = torch.linspace(0.6, 1.5, 40, dtype=torch.float64)
+    loop = double_loop(wavelength, flux, filters, nu)
+    assert_meets_the_bounds(SyntheticPhotometry(filters, wavelength)(flux, nu), loop)

@@ -256,6 +256,14 @@ def test_it_is_resumed_without_doing_again_what_is_done(begun, tmp_path):
     assert torch.equal(table.residual, expected(SPECTRA)[0].half())
 
 
+def test_a_mark_cut_short_by_the_machine_marks_nothing(begun, tmp_path):
+    mark = begun / "input_digest" / "c" / "1" / "0"
+    mark.write_bytes(mark.read_bytes()[:7])
+    build(path=begun)
+    build(path=tmp_path / "whole.zarr")
+    assert chunks(begun) == chunks(tmp_path / "whole.zarr")
+
+
 def test_a_finished_table_is_only_read(begun):
     build(path=begun)
     before = {file: file.stat().st_mtime_ns for file in begun.rglob("*")}

@@ -622,3 +622,18 @@ def test_every_cell_of_a_filled_spectrum_is_usable(real):
     residual, weight = flux_residual(photometry, filled.flux, filled.z, bins, valid=filled.valid)
     assert (weight == 1).all()
     assert (residual != 0).double().mean() > 0.999
+
+
+def test_what_takes_ivar_leaves_filled_pixels_out():
+    """So says docs/filling.md: the table is then that of the measured part."""
+    spectra = three_noisy()
+    longer = spectra.extend(templates())
+    bins = RedshiftBins.uniform(0.0, 0.4, 20)
+    filters = FilterSet(
+        ["beyond", "within"], [[8700, 9200, 9700], [5000, 5500, 6000]], [[0, 1, 0]] * 2
+    )
+    photometry = SyntheticPhotometry(filters, longer.wavelength)
+    case = photometry, longer.flux, longer.z, bins
+    assert (flux_residual(*case, valid=longer.valid)[1] == 1).all()
+    _, weight = flux_residual(*case, valid=longer.valid, ivar=longer.ivar, min_coverage=0.1)
+    assert (weight == torch.tensor([0.0, 1.0])).all()

@@ -251,3 +251,12 @@ def test_gradients_are_finite_where_noise_switches_bands_off():
     assert flux.grad.isfinite().all()
     assert z_spec.grad.isfinite().all()
     assert (flux.grad[1] != 0).any()
+
+
+def test_a_variance_lost_in_rounding_counts_as_unknown():
+    filters = FilterSet.from_speclite("sdss2010-r")
+    ivar = torch.ones(1, len(SDSS_GRID))
+    ivar[0, 5] = 1e-30  # its variance hides all others in the prefix sums of float64
+    photometry = SyntheticPhotometry(filters, SDSS_GRID)
+    variance = relative_variance(photometry, torch.ones_like(ivar), ivar)
+    assert not (variance < 1e-12).any()

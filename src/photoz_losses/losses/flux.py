@@ -40,7 +40,8 @@ def flux_loss(
         Relative variance :math:`\sigma_b^2` of each band's flux at the true redshift, as
         `photoz_losses.photometry.relative_variance` gives it. The loss of a band is then in units
         of its error, :math:`|\sum_c p_c r_c| / \sigma_b`. Errors of calibration are not in it: for
-        bright galaxies add their square, say ``variance + 0.02**2``, or those rule the loss.
+        bright galaxies add their square, say ``variance + 0.02**2``, or those rule the loss. A band
+        of infinite variance adds 0 and still counts in the mean; `band_weight` 0 leaves it out.
     reduction : {"mean", "sum", "none"}
         Over galaxies. A galaxy without a usable band counts, with loss 0.
 

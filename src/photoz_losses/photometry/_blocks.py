@@ -19,8 +19,9 @@ def in_blocks(
     """Both results of `kernel` for `rows` rows of its arguments at a time, put together again.
 
     Unless told to `keep` what gradients need, the graph holds each block's arguments only, and
-    computes the rest anew when the block's turn comes. Under ``torch.compile``, which fuses
-    temporaries away, and ``torch.func``, which has no such hooks, all rows go at once.
+    computes the rest anew when the block's turn comes. Under ``torch.compile``, which fuses the
+    forward's temporaries away but keeps look-ups for a gradient, and under ``torch.func``, which
+    has no such hooks, all rows go at once.
     """
     if torch.compiler.is_compiling() or _check.in_functorch():
         return kernel(*arguments)

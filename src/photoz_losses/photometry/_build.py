@@ -45,8 +45,9 @@ class Work:
         """What the table keeps of these galaxies."""
         spectra = piece.spectra(self.photometry.wavelength)
         refuse_outside(self.bins, spectra.z, piece.ids)
-        spectra = spectra.to(self.photometry.wavelength.device)
-        flux, z, valid = spectra.flux, spectra.z, spectra.valid
+        device = self.photometry.wavelength.device
+        spectra, bins = spectra.to(device), RedshiftBins(self.bins.edges).to(device)
+        flux, z, valid = spectra.flux, spectra.z.detach(), spectra.valid
         options = dict(self.options)
         min_snr = options.pop("min_snr")
         kept = {}
@@ -56,7 +57,7 @@ class Work:
             kept["variance"] = variance.float().cpu().numpy()
         with torch.no_grad():
             residual, band_weight = flux_residual(
-                self.photometry, flux, z, self.bins, valid=valid, **options
+                self.photometry, flux, z, bins, valid=valid, **options
             )
         unknown = residual.isnan().flatten(1).any(1).nonzero().flatten().tolist()
         if unknown:

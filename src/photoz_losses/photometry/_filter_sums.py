@@ -27,6 +27,7 @@ from photoz_losses._float64 import Float64Module
 from photoz_losses.photometry.filters import FilterSet
 
 STRAIGHT = 1e-15  # of the curve's height: a knot this near to the line through its neighbours
+MANY = 200  # knots of a curve whose rounding by parts adds up
 STEEP = 250.0  # times the curve's height: the changes of its intercept that may be by parts
 
 
@@ -52,7 +53,7 @@ class FilterSums(Float64Module):
         self.sizes = [len(x) for x, _ in curves]
         polynomials = [_polynomial(x, y, power) for x, y in curves]
         self.steep = [
-            _is_steep(polynomial, y.max() ** power)
+            len(y) > MANY or _is_steep(polynomial, y.max() ** power)
             for polynomial, (_, y) in zip(polynomials, curves, strict=True)
         ]
         self.grid, self.step = _grid(wavelength, filters)

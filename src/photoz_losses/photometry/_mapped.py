@@ -36,6 +36,8 @@ class MappedColumn:
 
     def __getitem__(self, index: Any) -> Tensor:
         """Copies of the rows that a tensor of this shape would give for `index`."""
+        if isinstance(index, slice) and index == slice(None):
+            return self.whole()
         rows = _rows(index, self.galaxies)
         out = torch.empty(
             (*rows.shape, *self.row), dtype=torch.from_numpy(np.empty(0, self.dtype)).dtype

@@ -92,7 +92,8 @@ class Store:
     def digest(self, number: int) -> bytes | None:
         """Fingerprint of the input of a chunk that is whole; None for any other."""
         file = self.file(DONE, number)
-        return file.read_bytes() if file.is_file() else None
+        found = file.read_bytes() if file.is_file() else b""
+        return found if len(found) == 32 else None  # cut short by the machine, it marks nothing
 
     def write(self, number: int, data: Mapping[str, Array], digest: bytes) -> None:
         """Write one chunk, whole or not at all."""

@@ -48,7 +48,8 @@ def flux_residual(
     valid : Tensor of bool, shape (N, L), optional
         Which pixels each spectrum has. Default: all.
     ivar : Tensor, shape (N, L), optional
-        Inverse variance of `flux`. If given, pixels of zero ivar count nowhere, as if not valid.
+        Inverse variance of `flux`. If given, pixels of zero ivar count nowhere, as if not valid;
+        so do those that `Spectra.extend` filled in.
     quadrature : {"midpoint", "trapezoid"}
         Whether a bin's flux is that at its centre, or the mean of those at its two edges.
     min_coverage : float
@@ -144,7 +145,8 @@ def relative_variance(
     Returns
     -------
     Tensor, shape (N, B), float64
-        Infinite where the flux is not above 0. Without gradient.
+        Infinite where the flux is not above 0, or the variance is lost in rounding. Without
+        gradient.
 
     Raises
     ------
@@ -168,7 +170,7 @@ def relative_variance(
         one = torch.ones(1, dtype=torch.float64, device=flux.device)
         bands, _ = photometry.evaluate(flux, one, valid)
         variance = photometry.variance(ivar, one, valid)
-        seen = bands > 0
+        seen = (bands > 0) & (variance > 0)  # 0 is what cancellation left of a variance
         relative = variance / torch.where(seen, bands, 1.0).square()
         return torch.where(seen, relative, torch.inf).squeeze(-2)
 

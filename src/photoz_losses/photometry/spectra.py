@@ -108,7 +108,8 @@ class Spectra:
         -------
         Spectra
             On the longer grid, `valid` everywhere. Filled pixels have `ivar` 0, which tells them
-            from measured ones: ``ivar > 0``. Pixels that were valid are the same to the bit, those
+            from measured ones, ``ivar > 0``; what takes `ivar` (`min_snr`, `relative_variance`)
+            leaves them out. Pixels that were valid are the same to the bit, those
             of `ivar` 0 too; to fill these instead, mark them invalid before:
             ``dataclasses.replace(spectra, valid=spectra.valid & (spectra.ivar > 0))``.
 

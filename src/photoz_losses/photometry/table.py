@@ -115,7 +115,8 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
             As in `photoz_losses.flux_residual`.
         min_snr : float, optional
             The same; with a number, 0 too, the spectra's `ivar` is used: pixels of zero ivar count
-            nowhere, and `variance` is kept. Default: the inverse variances are not looked at.
+            nowhere, those that `Spectra.extend` filled in neither, and `variance` is kept. Default:
+            the inverse variances are not looked at, and filled pixels count.
 
         Returns
         -------
@@ -154,8 +155,8 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         """
         options = {
             "quadrature": quadrature,
-            "min_coverage": min_coverage,
-            "min_snr": min_snr,
+            "min_coverage": float(min_coverage),
+            "min_snr": None if min_snr is None else float(min_snr),
             "dimming": dimming,
             "cosmology": cosmology,
         }
