@@ -55,7 +55,10 @@ def to_qp(probs: Tensor, bins: RedshiftBins) -> Any:
     array([0.75, 1.  ])
     """
     qp = _qp()
-    probs = _rows(probs, bins).double()
+    kept = _rows(probs, bins)
+    probs = kept.double()
+    if kept.dtype != torch.float64:  # rows as RedshiftBins reads them, without their rounding
+        probs = probs / probs.sum(-1, keepdim=True)
     if not len(probs):
         raise ValueError("probs is empty: qp holds no ensemble without densities")
     data = {"bins": _array(bins.edges), "pdfs": _array(probs / bins.widths), "norm": False}
@@ -222,9 +225,14 @@ def save_predictions(
     arrays = {"probs": _array(probs), "edges": _array(bins.edges)}
     arrays |= {} if z_spec is None else {"z_spec": _array(z_spec)}
     arrays |= {} if object_id is None else {"id": np.asarray(object_id)}
-    taken = sorted(set(columns) & set(OWN))
+    taken = sorted(
+        name for name in columns if {name} & {*OWN, "", ".", "file", "allow_pickle"} or "/" in name
+    )
     if taken:
-        raise ValueError(f"columns must have names of their own, got {', '.join(taken)}")
+        raise ValueError(
+            f"columns must have names of their own, without a slash, that both formats can keep; "
+            f"got {', '.join(map(repr, taken))}"
+        )
     arrays |= {name: _array(column) for name, column in columns.items()}
     path = Path(path)
     _read(path, arrays)  # what cannot be read is not written

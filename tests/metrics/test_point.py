@@ -394,3 +394,15 @@ def test_the_median_of_more_values_than_torch_quantile_takes():
     size = 2**24 + 2
     values = torch.arange(size, dtype=torch.float64).roll(size // 3)
     assert median(values).item() == (size - 1) / 2
+
+
+def test_weights_of_sum_one_are_no_perfect_score():
+    rng = np.random.default_rng(0)
+    z_spec = torch.from_numpy(rng.uniform(0.05, 0.4, 501))
+    z_phot = z_spec + 0.05 * torch.from_numpy(rng.normal(size=501))
+    share = torch.full_like(z_spec, 1 / 501)
+    same = sigma_iqr(z_phot, z_spec)
+    torch.testing.assert_close(sigma_iqr(z_phot, z_spec, weights=share), same)
+    rail = outlier_rate(z_phot, z_spec, threshold="sigma_iqr")
+    got = outlier_rate(z_phot, z_spec, threshold="sigma_iqr", weights=share)
+    torch.testing.assert_close(got, rail)

@@ -75,13 +75,18 @@ def quantiles(values: Tensor, at: Sequence[float], weights: Tensor | None = None
 
     With weights of total :math:`W` that at :math:`q` is the mean of the sorted values over the
     window of weights from :math:`(W - 1) q` to :math:`(W - 1) q + 1`, which is the same for weights
-    of one. The weights count galaxies: unlike the median's their normalisation matters.
+    of one. The weights count galaxies: unlike the median's their normalisation matters. Weights
+    that add up to less than there are galaxies of weight above 0 (those of sum 1, say) cannot be
+    counts, and are taken with a mean of 1.
     """
     ordered, each = _sorted(values, weights)
     if not ordered.shape[-1]:
         return [each.sum(-1) * torch.nan] * len(at)
     if weights is None:
         return [_unless_undefined(_between(ordered, q), ordered) for q in at]
+    total = each.sum(-1, keepdim=True)
+    galaxies = (each > 0).sum(-1, keepdim=True)
+    each = torch.where((total > 0) & (total < galaxies), each * (galaxies / total), each)
     upto = each.cumsum(-1)
     return [_unless_undefined(_window(ordered, each, upto, q), ordered, each) for q in at]
 

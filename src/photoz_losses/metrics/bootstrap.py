@@ -175,7 +175,10 @@ def _closed_form(
         each = is_outlier(residuals(*arguments), None, options.get("threshold", 0.05))
     elif metric is rms:
         each = residuals(*arguments).square()
-    elif "reduction" in inspect.signature(metric).parameters:
+    elif (
+        "reduction" in inspect.signature(metric).parameters
+        and options.get("reduction", "mean") == "mean"
+    ):
         each = metric(*arguments, **{**options, "reduction": "none"}).detach().double()
         each = each.flatten(1).mean(1) if each.ndim > 1 else each
     else:

@@ -86,7 +86,7 @@ def plot_redshifts(
     )
     ax.set(xlim=(start, end), ylim=(start, end), aspect="equal")
     ax.set(xlabel="spectroscopic redshift", ylabel="photometric redshift")
-    ax.legend(loc="lower right", frameon=False)
+    ax.legend(loc="upper left", frameon=True, framealpha=0.9)
     return ax
 
 
