@@ -130,7 +130,7 @@ def _bends(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x[keep], y[keep]
 
 
-def _line(x: Tensor, y: Tensor) -> Tensor:
+def lines(x: Tensor, y: Tensor) -> Tensor:
     """Intercept and slope of each stretch, (2, K - 1)."""
     slope = y.diff() / x.diff()
     return torch.stack([y[:-1] - slope * x[:-1], slope])
@@ -138,7 +138,7 @@ def _line(x: Tensor, y: Tensor) -> Tensor:
 
 def _polynomial(x: Tensor, y: Tensor, power: int) -> Tensor:
     """Power of the response on each stretch, coefficients by degree, (power + 1, K - 1)."""
-    intercept, slope = _line(x, y)
+    intercept, slope = lines(x, y)
     coefficients = torch.ones_like(intercept).unsqueeze(0)
     for _ in range(power):
         raised = nn.functional.pad(coefficients * slope, (0, 0, 1, 0))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from photoz_losses import _check
 from photoz_losses._float64 import Float64Module
 from photoz_losses.photometry._blocks import Kernel, in_blocks
-from photoz_losses.photometry._filter_sums import FilterSums
+from photoz_losses.photometry._filter_sums import FilterSums, lines
 from photoz_losses.photometry.filters import FilterSet
 
 SPEED_OF_LIGHT = 2.99792458e18  # Angstrom / s
@@ -207,8 +207,8 @@ class SyntheticPhotometry(Float64Module):
         weight = self._trapezoid(valid)
         variance = torch.where(valid, ivar.double(), torch.inf).reciprocal()
         values = (weight * self.wavelength).square() * variance
-        above = self.squares(self.squares.first_pixels(nu.detach()), nu, values)
-        pixels = self.sums.first_pixels(nu.detach())
+        pixels = self.sums.first_pixels(nu.detach())  # the squares bend at the same knots
+        above = self.squares(pixels, nu, values)
         return above, self.sums(pixels, nu, weight * (SPEED_OF_LIGHT / self.wavelength))
 
     def _in_blocks(
@@ -289,7 +289,6 @@ def _whole(filters: FilterSet) -> Tensor:
     r""":math:`\int c\,R(\lambda)/\lambda\,d\lambda` over each whole filter, exact; shape (B,)."""
     integrals = []
     for x, y in zip(filters.wavelengths, filters.responses, strict=True):
-        slope = y.diff() / x.diff()
-        intercept = y[:-1] - slope * x[:-1]
+        intercept, slope = lines(x, y)
         integrals.append((intercept * (x[1:] / x[:-1]).log() + slope * x.diff()).sum())
     return SPEED_OF_LIGHT * torch.stack(integrals)
