@@ -36,9 +36,12 @@ def take_turns(
     warm_up: int = 2,
     wait: Callable[[], Any] = lambda: None,
 ) -> dict[str, dict[str, float]]:
-    """Seconds of each candidate: median, quartiles, and the ratio of the first one's median.
+    """Seconds of each candidate: median, quartiles, and how they compare with the first one's.
 
-    `wait` makes sure that a device has finished, ``torch.cuda.synchronize`` for one.
+    ``times_faster`` is the ratio of the medians; ``ratio`` is the median over the turns of a
+    candidate's time over that of the first in the same turn, the steadier of the two where the
+    machine's load drifts. `wait` makes sure that a device has finished,
+    ``torch.cuda.synchronize`` for one.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(warm_up + rounds):
@@ -49,13 +52,14 @@ def take_turns(
             wait()
             if turn >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
+    first = np.array(next(iter(seconds.values())))
     rows = {}
     for name, values in seconds.items():
         low, median, high = np.percentile(values, [25, 50, 75])
         rows[name] = {"median_s": median, "quartile_1_s": low, "quartile_3_s": high}
-    first = next(iter(rows.values()))["median_s"]
-    for row in rows.values():
-        row["times_faster"] = first / row["median_s"]
+        rows[name]["times_faster"] = float(np.median(first)) / median
+        low, median, high = np.percentile(np.array(values) / first, [25, 50, 75])
+        rows[name] |= {"ratio": median, "ratio_quartile_1": low, "ratio_quartile_3": high}
     return rows
 
 
