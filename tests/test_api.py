@@ -34,6 +34,7 @@ MAY_IMPORT = {  # room: the rooms below it
     "_check": set(),
     "_float64": set(),
     "_values": {"_check"},
+    "_whole": set(),
     "bins": {"_check", "_float64", "_values"},
     "rebinning": {"bins", "_check"},
     "calibration": {"bins", "_float64"},
@@ -41,9 +42,9 @@ MAY_IMPORT = {  # room: the rooms below it
     "losses": {"bins", "_check", "_values", "photometry"},
     "transforms": {"_check"},
     "metrics": {"bins", "_check", "losses"},
-    "io": {"bins"},
+    "io": {"bins", "_whole"},
     "plots": {"bins", "_check", "metrics"},
-    "report": {"bins", "_check", "io", "metrics", "plots"},
+    "report": {"bins", "_check", "_whole", "io", "metrics", "plots"},
 }
 ORDER = {  # within a room: a file may import those before it
     "photometry": [
