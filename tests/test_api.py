@@ -24,7 +24,7 @@ INVENTORY = {
     metrics: """
         CRPS MAD PIT PRESETS RMS Bias Binned Brier CDELoss Coverage Entropy LogScore
         OutlierRate PITStatistics PerBin PhotoZMetrics Preset SigmaIQR bias binned brier
-        cde_loss coverage credibility crps entropy log_score mad outlier_rate
+        cde_loss coverage credibility crps entropy galaxy_scores log_score mad outlier_rate
         photo_z_metrics pit pit_histogram pit_statistics rms sigma_iqr standard_error""",
     plots: """
         plot_binned plot_coverage plot_densities plot_gallery plot_nz plot_pit plot_pp
@@ -35,13 +35,14 @@ MAY_IMPORT = {  # room: the rooms below it
     "_float64": set(),
     "_values": {"_check"},
     "_whole": set(),
-    "bins": {"_check", "_float64", "_values"},
+    "_blocks": {"_check"},
+    "bins": {"_blocks", "_check", "_float64", "_values"},
     "rebinning": {"bins", "_check"},
     "calibration": {"bins", "_float64"},
     "photometry": {"bins", "_check", "_float64"},
     "losses": {"bins", "_check", "_values", "photometry"},
     "transforms": {"_check"},
-    "metrics": {"bins", "_check", "losses"},
+    "metrics": {"bins", "_blocks", "_check", "losses"},
     "io": {"bins", "_whole"},
     "plots": {"bins", "_check", "metrics"},
     "report": {"bins", "_check", "_whole", "io", "metrics", "plots"},
@@ -56,7 +57,7 @@ ORDER = {  # within a room: a file may import those before it
     "transforms": ["_images", "dihedral", "background"],
     "metrics": [
         *("_streaming", "_samples", "_weighted", "point"),
-        *("pit", "uniformity", "intervals", "scores"),
+        *("pit", "uniformity", "intervals", "scores", "galaxies"),
         *("bootstrap", "binned", "presets"),
     ],
     "plots": ["_axes", "pit", "redshifts", "densities", "binned", "samples", "coverage"],

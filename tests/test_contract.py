@@ -474,7 +474,7 @@ def test_calibrations_run_on_fake_cuda_tensors(calibration):
     "name",
     [
         *("mad", "bias", "outlier_rate", "pit", "cde_loss", "crps"),
-        *("log_score", "brier", "credibility", "coverage"),
+        *("log_score", "brier", "credibility", "coverage", "galaxy_scores"),
     ],
 )
 def test_metrics_run_on_fake_cuda_tensors(name):
@@ -484,7 +484,9 @@ def test_metrics_run_on_fake_cuda_tensors(name):
         z = torch.empty(4, device="cuda")
         point = name in ("mad", "bias", "outlier_rate")
         inputs = (z, z) if point else (torch.empty(4, 5, device="cuda"), z, bins)
-        assert getattr(metrics, name)(*inputs).device.type == "cuda"
+        value = getattr(metrics, name)(*inputs)
+        each = value.values() if isinstance(value, dict) else [value]
+        assert all(one.device.type == "cuda" for one in each)
 
 
 @every_loss

@@ -147,6 +147,7 @@ READERS = {
     "metrics.entropy": lambda p: metrics.entropy(p, BINS),
     "metrics.credibility": lambda p: metrics.credibility(p, Z, BINS),
     "metrics.coverage": lambda p: metrics.coverage(p, Z, BINS),
+    "metrics.galaxy_scores": lambda p: metrics.galaxy_scores(p, Z, BINS),
     "metrics.PITStatistics": lambda p: metrics.PITStatistics(BINS).update(p, Z),
     "metrics.LogScore": lambda p: metrics.LogScore(BINS).update(p, Z),
     "metrics.Brier": lambda p: metrics.Brier(BINS).update(p, Z),
@@ -199,6 +200,7 @@ OF_REDSHIFTS = {
         PROBS, z, BINS, interval="highest_density"
     ),
     "metrics.coverage": lambda z: metrics.coverage(PROBS, z, BINS),
+    "metrics.galaxy_scores": lambda z: metrics.galaxy_scores(PROBS, z, BINS),
     "metrics.PITStatistics": lambda z: metrics.PITStatistics(BINS).update(PROBS, z),
     "metrics.LogScore": lambda z: metrics.LogScore(BINS).update(PROBS, z),
     "metrics.Brier": lambda z: metrics.Brier(BINS).update(PROBS, z),

@@ -46,12 +46,15 @@ def crps_loss(
     tensor(0.0833)
     """
     probs = bins.read_logits(logits).softmax(-1)
-    return reduce(crps_score(probs, z_spec, bins), reduction)
-
-
-def crps_score(probs: Tensor, z_spec: Tensor, bins: RedshiftBins) -> Tensor:
-    """CRPS per galaxy from masses: the formula that `crps_loss` and `metrics.crps` share."""
     index, place = bins.locate(z_spec, probs.shape[:-1])
+    return reduce(crps_score(probs, index, place, bins), reduction)
+
+
+def crps_score(probs: Tensor, index: Tensor, place: Tensor, bins: RedshiftBins) -> Tensor:
+    """CRPS per galaxy from masses: the formula that `crps_loss` and `metrics.crps` share.
+
+    `index` and `place` are those of `RedshiftBins.locate`.
+    """
     index, place = index.unsqueeze(-1), place.to(probs.dtype)
     upper = probs.cumsum(-1)
     lower = upper - probs
