@@ -54,7 +54,7 @@ ORDER = {  # within a room: a file may import those before it
     ],
     "losses": [
         *("_reduce", "cross_entropy", "cde", "crps", "invariance", "flux"),
-        *("schedule", "weights", "total"),
+        *("schedule", "weights", "total", "gradients"),
     ],
     "transforms": ["_images", "dihedral", "background"],
     "metrics": [

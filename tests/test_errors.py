@@ -477,7 +477,7 @@ case(
     lambda: TotalLoss(
         {"ce": (1.0, ENTROPY), "cde": (0.1, CDELoss(BINS))}, weighting=ReLoBRaLo(["ce", "cde"])
     )(logits=SURE_OF_Z, z_spec=Z),
-    ValueError, "'cde' is -", "leave it out of names", "fixed weight",
+    ValueError, "'cde' adds -", "leave it out of names", "fixed weight",
 )  # fmt: skip
 
 # Weights between terms ---------------------------------------------------------------------------
@@ -515,7 +515,7 @@ for scheme in (UncertaintyWeights, ReLoBRaLo):
         )  # fmt: skip
     for what, terms, error, *says in (
         ("missing", {"ce": Z[0]}, ValueError, "terms", "'flux'", "ce"),
-        ("negative", {"ce": Z[0], "flux": -Z[0]}, ValueError, "'flux' is -0.05", "leave it out"),
+        ("negative", {"ce": Z[0], "flux": -Z[0]}, ValueError, "'flux' adds -0.05", "leave it out"),
         ("not reduced", {"ce": Z, "flux": Z}, ValueError, "terms", "scalars", "(2,)"),
         ("a float", {"ce": Z[0], "flux": 0.1}, TypeError, "flux", "torch.Tensor", "float"),
     ):

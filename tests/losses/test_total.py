@@ -255,6 +255,7 @@ def test_a_run_goes_on_from_its_checkpoint_copy_or_pickle(weighting, bins, batch
     assert run(first, range(5)) == expected[:5]
     fresh.load_state_dict(first.state_dict())
     for resumed in (fresh, copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
+        assert all(resumed.weights[name] is part for name, part in resumed.schedules.items())
         assert run(resumed, range(5, 12)) == expected[5:]
 
 

@@ -1,4 +1,4 @@
-"""Weights between terms that are learned or follow the terms' progress, and gradients to log."""
+"""Weights between terms that are learned, or follow the terms' progress."""
 
 from collections.abc import Iterable, Mapping
 
@@ -236,62 +236,12 @@ def _read(names: tuple[str, ...], terms: Mapping[str, Tensor]) -> Tensor:
         for name, value in zip(names, values.tolist(), strict=True):
             if value < 0:
                 raise ValueError(
-                    f"term {name!r} is {value:.4g}, and a term below zero has no relative "
-                    f"progress to weigh it by: leave it out of names, which keeps it at its "
-                    f"fixed weight"
+                    f"term {name!r} adds {value:.4g}, and a weight made from the size of a term "
+                    f"needs it not below zero: leave it out of names, which keeps it at its fixed "
+                    f"weight"
                 )
     return values * torch.where(values < 0, torch.nan, 1.0).to(values.dtype)
 
 
 def _by_name(names: tuple[str, ...], values: Tensor) -> dict[str, Tensor]:
     return dict(zip(names, values.unbind(), strict=True))
-
-
-def gradient_norms(terms: Mapping[str, Tensor], parameters: Iterable[Tensor]) -> dict[str, Tensor]:
-    r"""Length of each term's own gradient, :math:`\|\nabla_\theta P_j\|_2`, to be logged.
-
-    It says what a weight is to balance: two terms of equal value may pull with forces that are
-    orders of magnitude apart. Each term takes a backward pass of its own.
-
-    Parameters
-    ----------
-    terms : mapping of str to Tensor
-        Unweighted terms, scalars with their graph, as `TotalLoss` returns them; before the
-        backward of the total, which it does not disturb: no ``.grad`` is touched.
-    parameters : iterable of Tensor
-        ``model.parameters()``, or those of one layer. Frozen ones are left out.
-
-    Returns
-    -------
-    dict of str to Tensor
-        Scalar for each term, in at least float32, without gradient; 0 for a term that no parameter
-        enters. Under DistributedDataParallel it is this rank's own.
-
-    Raises
-    ------
-    ValueError
-        If no parameter requires a gradient: a generator that was used up would give zeros.
-
-    Examples
-    --------
-    >>> theta = torch.tensor([3.0, 4.0], requires_grad=True)
-    >>> gradient_norms({"l2": theta.square().sum(), "other": torch.tensor(1.0)}, [theta])
-    {'l2': tensor(10.), 'other': tensor(0.)}
-    """
-    learned = [parameter for parameter in parameters if parameter.requires_grad]
-    if not learned:
-        raise ValueError(
-            "parameters holds none that requires a gradient: call model.parameters() anew for "
-            "each step, or give a list"
-        )
-    return {name: _gradient_norm(term, learned) for name, term in terms.items()}
-
-
-def _gradient_norm(term: Tensor, parameters: list[Tensor]) -> Tensor:
-    squares = torch.zeros_like(_check.at_least_single("term", term.detach()))
-    if term.requires_grad:
-        found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
-        for gradient in found:
-            if gradient is not None:
-                squares = squares + _check.at_least_single("gradient", gradient).square().sum()
-    return squares.sqrt()
