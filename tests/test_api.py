@@ -13,9 +13,10 @@ from photoz_losses import calibration, metrics, photometry, plots, transforms
 SOURCE = Path(photoz_losses.__file__).parent
 INVENTORY = {
     photoz_losses: """
-        CDELoss CRPSLoss FluxLoss InvarianceLoss L2Penalty RedshiftBins RedshiftCrossEntropy
-        SpectrophotometricFluxLoss TotalLoss cde_loss cross_entropy crps_loss flux_loss
-        flux_residual invariance_loss l2_penalty photometry rebin transforms""",
+        CDELoss CRPSLoss FluxLoss InvarianceLoss L2Penalty ReLoBRaLo RedshiftBins
+        RedshiftCrossEntropy SpectrophotometricFluxLoss TotalLoss UncertaintyWeights
+        WeightSchedule cde_loss cross_entropy crps_loss flux_loss flux_residual gradient_norms
+        invariance_loss l2_penalty photometry rebin transforms""",
     calibration: "PITRecalibration TemperatureScaling",
     photometry: """
         FilterSet FluxTable Spectra SyntheticPhotometry Templates flux_residual
@@ -40,7 +41,7 @@ MAY_IMPORT = {  # room: the rooms below it
     "rebinning": {"bins", "_check"},
     "calibration": {"bins", "_float64"},
     "photometry": {"bins", "_check", "_float64"},
-    "losses": {"bins", "_check", "_values", "photometry"},
+    "losses": {"bins", "_check", "_float64", "_values", "photometry"},
     "transforms": {"_check"},
     "metrics": {"bins", "_blocks", "_check", "losses"},
     "io": {"bins", "_whole"},
@@ -53,7 +54,10 @@ ORDER = {  # within a room: a file may import those before it
         *("_blocks", "_filter_sums", "synthetic", "residual"),
         *("_header", "_pieces", "_mapped", "_store", "_build", "table"),
     ],
-    "losses": ["_reduce", "cross_entropy", "cde", "crps", "invariance", "flux", "total"],
+    "losses": [
+        *("_reduce", "cross_entropy", "cde", "crps", "invariance", "flux"),
+        *("schedule", "weights", "total", "gradients"),
+    ],
     "transforms": ["_images", "dihedral", "background"],
     "metrics": [
         *("_streaming", "_samples", "_weighted", "point"),

@@ -24,7 +24,11 @@ from photoz_losses import (
     InvarianceLoss,
     RedshiftBins,
     RedshiftCrossEntropy,
+    ReLoBRaLo,
     SpectrophotometricFluxLoss,
+    TotalLoss,
+    UncertaintyWeights,
+    WeightSchedule,
     cde_loss,
     cross_entropy,
     crps_loss,
@@ -45,6 +49,7 @@ from photoz_losses.transforms import RandomDihedral, ResampleBackground
 EDGES = (0.0, 0.05, 0.1, 0.25, 0.3, 0.4)
 BINS = RedshiftBins(EDGES)
 NO_LOGITS = {"L2Penalty", "TotalLoss"}  # in tests of their own
+NO_LOSS = {"WeightSchedule", "UncertaintyWeights", "ReLoBRaLo"}  # they weigh terms: as above
 MIN_SNR = 5.0  # leaves out some of the bands of `batch`
 
 
@@ -184,7 +189,9 @@ def test_the_table_is_complete():
         if isinstance(getattr(photoz_losses, name), type)
         and issubclass(getattr(photoz_losses, name), nn.Module)
     }
-    assert {loss.name.split("[")[0] for loss in LOSSES} == public - {"RedshiftBins"} - NO_LOGITS
+    assert {loss.name.split("[")[0] for loss in LOSSES} == (
+        public - {"RedshiftBins"} - NO_LOGITS - NO_LOSS
+    )
 
 
 @every_loss
@@ -468,6 +475,27 @@ def test_calibrations_run_on_fake_cuda_tensors(calibration):
     with mode:
         value = module(torch.empty(4, 5, device="cuda"))
     assert (value.device.type, value.shape) == ("cuda", (4, 5))
+
+
+@pytest.mark.parametrize("weighting", [UncertaintyWeights, ReLoBRaLo])
+def test_weights_between_terms_run_on_fake_cuda_tensors(weighting):
+    terms = {
+        "ce": (1.0, RedshiftCrossEntropy(BINS)),
+        "crps": (1.0, CRPSLoss(BINS)),
+        "cde": (WeightSchedule(0.1, "linear", steps=3, every=2), CDELoss(BINS)),
+    }
+    mode = FakeTensorMode()
+    loss = on_fake_cuda(mode, TotalLoss(terms, weighting=weighting(["ce", "crps"])))
+    for name in loss.weighting._parameters:
+        with mode:
+            setattr(loss.weighting, name, nn.Parameter(torch.empty(2, device="cuda")))
+    with mode:
+        logits, z = torch.empty(4, 5, device="cuda"), torch.empty(4, device="cuda")
+        for due in (True, False):
+            total, values = loss(logits=logits, z_spec=z)
+            assert (total.device.type, total.shape) == ("cuda", ())
+            assert ("cde" in values) == due
+            loss.step()
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,17 @@ from photoz_losses import (
     L2Penalty,
     RedshiftBins,
     RedshiftCrossEntropy,
+    ReLoBRaLo,
     SpectrophotometricFluxLoss,
     TotalLoss,
+    UncertaintyWeights,
+    WeightSchedule,
     cde_loss,
     cross_entropy,
     crps_loss,
     flux_loss,
     flux_residual,
+    gradient_norms,
     invariance_loss,
     l2_penalty,
     metrics,
@@ -442,6 +446,99 @@ case(
     "TotalLoss: a term's own check",
     lambda: TotalLoss({"ce": (1.0, ENTROPY)})(logits=PROBS, z_spec=Z),
     ValueError, "logits", "without softmax",
+)  # fmt: skip
+
+SURE_OF_Z = torch.tensor([[9.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 9.0]])
+RAMP = WeightSchedule(0.1, "linear", steps=10)
+SOMETIMES = WeightSchedule(0.1, every=4)
+for name, weights, weighting, error, *says in (
+    ("not a Module", {}, ["ce"], TypeError, "weighting", "Module with names", "['ce']"),
+    ("no names", {}, nn.Identity(), TypeError, "weighting", "Module with names", "Identity"),
+    ("unknown name", {}, UncertaintyWeights(["flux"]), ValueError, "weighting", "'flux'", "ce"),
+    ("scheduled", {"ce": RAMP}, UncertaintyWeights(["ce"]), ValueError, "'ce'", "positive number"),
+    ("zero", {"ce": 0.0}, UncertaintyWeights(["ce"]), ValueError, "'ce'", "positive number"),
+    (
+        *("never due", {"ce": SOMETIMES, "cde": SOMETIMES}, None, ValueError),
+        *("terms", "every step", "every > 1"),
+    ),
+):
+    case(
+        f"TotalLoss: weighting {name}",
+        lambda g={"ce": 1.0, "cde": 0.1} | weights, w=weighting: TotalLoss(
+            {"ce": (g["ce"], ENTROPY), "cde": (g["cde"], CDELoss(BINS))}, weighting=w
+        ),
+        error, *says,
+    )  # fmt: skip
+case(
+    "TotalLoss.active: unknown term",
+    lambda: TotalLoss({"ce": (1.0, ENTROPY)}).active("flux"),
+    ValueError, "name", "one of ce", "'flux'",
+)  # fmt: skip
+case(
+    "TotalLoss: CDE loss in a weighting",
+    lambda: TotalLoss(
+        {"ce": (1.0, ENTROPY), "cde": (0.1, CDELoss(BINS))}, weighting=ReLoBRaLo(["ce", "cde"])
+    )(logits=SURE_OF_Z, z_spec=Z),
+    ValueError, "'cde' adds -", "leave it out of names", "fixed weight",
+)  # fmt: skip
+
+# Weights between terms ---------------------------------------------------------------------------
+
+for options, error, *says in (
+    ({"weight": -1.0}, ValueError, "weight", "not negative", "-1"),
+    ({"weight": NAN}, ValueError, "weight", "finite", "nan"),
+    ({"weight": "1"}, TypeError, "weight", "number", "'1'"),
+    ({"start": INF}, ValueError, "start", "finite", "inf"),
+    ({"kind": "step"}, ValueError, "kind", "'constant', 'linear', 'cosine'", "'step'"),
+    ({"kind": "linear"}, ValueError, "steps", "at least 1", "'linear'"),
+    ({"steps": 5}, ValueError, "'constant'", "steps=5", "'linear' or 'cosine'"),
+    ({"start": 0.5}, ValueError, "'constant'", "start=0.5", "'linear' or 'cosine'"),
+    ({"kind": "linear", "steps": -1}, ValueError, "steps", "at least 0", "-1"),
+    ({"kind": "linear", "steps": 2.5}, TypeError, "steps", "integer", "2.5"),
+    ({"every": 0}, ValueError, "every", "at least 1", "0"),
+):
+    name = " ".join(f"{key} {value}" for key, value in options.items())
+    case(
+        f"WeightSchedule: {name}",
+        lambda o={"weight": 0.1} | options: WeightSchedule(**o),
+        error, *says,
+    )  # fmt: skip
+for scheme in (UncertaintyWeights, ReLoBRaLo):
+    for what, names, error, *says in (
+        ("one string", "ce", TypeError, "names", "['ce', 'flux']", "'ce'"),
+        ("numbers", [1, 2], TypeError, "names", "sequence of str", "[1, 2]"),
+        ("none", [], ValueError, "names", "at least", "0"),
+        ("twice", ["ce", "ce"], ValueError, "names", "differ", "'ce'"),
+    ):
+        case(
+            f"{scheme.__name__}: names {what}",
+            lambda s=scheme, n=names: s(n),
+            error, *says,
+        )  # fmt: skip
+    for what, terms, error, *says in (
+        ("missing", {"ce": Z[0]}, ValueError, "terms", "'flux'", "ce"),
+        ("negative", {"ce": Z[0], "flux": -Z[0]}, ValueError, "'flux' adds -0.05", "leave it out"),
+        ("not reduced", {"ce": Z, "flux": Z}, ValueError, "terms", "scalars", "(2,)"),
+        ("a float", {"ce": Z[0], "flux": 0.1}, TypeError, "flux", "torch.Tensor", "float"),
+    ):
+        case(
+            f"{scheme.__name__}: term {what}",
+            lambda s=scheme, t=terms: s(["ce", "flux"])(t),
+            error, *says,
+        )  # fmt: skip
+for options, *says in (
+    ({"alpha": 1.5}, "alpha", "[0, 1]", "1.5"),
+    ({"rho": -0.1}, "rho", "[0, 1]", "-0.1"),
+    ({"temperature": 0.0}, "temperature", "positive", "0.0"),
+    ({"temperature": NAN}, "temperature", "positive", "nan"),
+):
+    name = " ".join(f"{key} {value}" for key, value in options.items())
+    case(f"ReLoBRaLo: {name}", lambda o=options: ReLoBRaLo(["ce", "flux"], **o), ValueError, *says)
+case("ReLoBRaLo: one name", lambda: ReLoBRaLo(["ce"]), ValueError, "names", "at least 2", "1")
+case(
+    "gradient_norms: generator used up",
+    lambda: gradient_norms({"ce": LOGITS.sum()}, used_up()),
+    ValueError, "parameters", "anew",
 )  # fmt: skip
 
 # Photometry --------------------------------------------------------------------------------------
