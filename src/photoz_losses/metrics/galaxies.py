@@ -68,7 +68,7 @@ def _of_block(probs: Tensor, index: Tensor, place: Tensor, bins: RedshiftBins) -
         "brier": brier_of(probs, index, place, bins),
         "entropy": entropy_of(probs, density),
         "credibility_central": central_of(pit),
-        "credibility_highest_density": highest_density_of(probs, index, place, bins),
+        "credibility_highest_density": highest_density_of(probs, density, index, place, bins),
         "mean": bins.mean_of(probs),
         "median": bins.quantile_below(below, half).to(probs.dtype),
         "mode": bins.mode_of(density),
