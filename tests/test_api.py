@@ -21,7 +21,9 @@ INVENTORY = {
     photometry: """
         FilterSet FluxTable Spectra SyntheticPhotometry Templates flux_residual
         read_sdss_spectra relative_variance""",
-    transforms: "RandomDihedral ResampleBackground dihedral resample_background",
+    transforms: """
+        RandomDihedral RandomRotation ResampleBackground SourceMask dihedral
+        resample_background rotate source_mask""",
     metrics: """
         CRPS MAD PIT PRESETS RMS Bias Binned Brier CDELoss Coverage Entropy LogScore
         OutlierRate PITStatistics PerBin PhotoZMetrics Preset SigmaIQR bias binned brier
@@ -58,7 +60,10 @@ ORDER = {  # within a room: a file may import those before it
         *("_reduce", "cross_entropy", "cde", "crps", "invariance", "flux"),
         *("schedule", "weights", "total", "gradients"),
     ],
-    "transforms": ["_images", "dihedral", "background"],
+    "transforms": [
+        *("_images", "dihedral", "rotation"),
+        *("clipping", "correlation", "background", "sources"),
+    ],
     "metrics": [
         *("_streaming", "_samples", "_weighted", "point"),
         *("pit", "uniformity", "intervals", "scores", "galaxies"),
