@@ -14,8 +14,9 @@ SOURCE = Path(photoz_losses.__file__).parent
 INVENTORY = {
     photoz_losses: """
         CDELoss CRPSLoss FluxLoss InvarianceLoss L2Penalty RedshiftBins RedshiftCrossEntropy
-        SpectrophotometricFluxLoss TotalLoss cde_loss cross_entropy crps_loss flux_loss
-        flux_residual invariance_loss l2_penalty photometry rebin transforms""",
+        RotationDerivativeLoss SpectrophotometricFluxLoss TotalLoss Views average_views cde_loss
+        cross_entropy crps_loss flux_loss flux_residual invariance_loss l2_penalty photometry rebin
+        rotation_derivative rotation_derivative_loss tangent_image transforms two_views""",
     calibration: "PITRecalibration TemperatureScaling",
     photometry: """
         FilterSet FluxTable Spectra SyntheticPhotometry Templates flux_residual
@@ -40,6 +41,7 @@ MAY_IMPORT = {  # room: the rooms below it
     "photometry": {"bins", "_check", "_float64"},
     "losses": {"bins", "_check", "_values", "photometry"},
     "transforms": {"_check"},
+    "views": {"transforms", "_check"},
     "metrics": {"bins", "_check", "losses"},
     "io": {"bins"},
     "plots": {"bins", "_check", "metrics"},
@@ -51,7 +53,16 @@ ORDER = {  # within a room: a file may import those before it
         *("_blocks", "_filter_sums", "synthetic", "residual"),
         *("_header", "_pieces", "_mapped", "_store", "_build", "table"),
     ],
-    "losses": ["_reduce", "cross_entropy", "cde", "crps", "invariance", "flux", "total"],
+    "losses": [
+        "_reduce",
+        "cross_entropy",
+        "cde",
+        "crps",
+        "invariance",
+        "rotation",
+        "flux",
+        "total",
+    ],
     "transforms": ["_images", "dihedral", "background"],
     "metrics": [
         *("_streaming", "_samples", "_weighted", "point"),

@@ -12,6 +12,7 @@ from photoz_losses.losses import (
     InvarianceLoss,
     L2Penalty,
     RedshiftCrossEntropy,
+    RotationDerivativeLoss,
     SpectrophotometricFluxLoss,
     TotalLoss,
     cde_loss,
@@ -20,9 +21,11 @@ from photoz_losses.losses import (
     flux_loss,
     invariance_loss,
     l2_penalty,
+    rotation_derivative_loss,
 )
 from photoz_losses.photometry import flux_residual
 from photoz_losses.rebinning import rebin
+from photoz_losses.views import Views, average_views, rotation_derivative, tangent_image, two_views
 
 __all__ = [
     "CDELoss",
@@ -32,8 +35,11 @@ __all__ = [
     "L2Penalty",
     "RedshiftBins",
     "RedshiftCrossEntropy",
+    "RotationDerivativeLoss",
     "SpectrophotometricFluxLoss",
     "TotalLoss",
+    "Views",
+    "average_views",
     "cde_loss",
     "cross_entropy",
     "crps_loss",
@@ -43,7 +49,11 @@ __all__ = [
     "l2_penalty",
     "photometry",
     "rebin",
+    "rotation_derivative",
+    "rotation_derivative_loss",
+    "tangent_image",
     "transforms",
+    "two_views",
 ]
 
 

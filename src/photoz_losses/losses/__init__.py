@@ -10,6 +10,7 @@ from photoz_losses.losses.cross_entropy import (
 from photoz_losses.losses.crps import CRPSLoss, crps_loss
 from photoz_losses.losses.flux import FluxLoss, SpectrophotometricFluxLoss, flux_loss
 from photoz_losses.losses.invariance import InvarianceLoss, invariance_loss
+from photoz_losses.losses.rotation import RotationDerivativeLoss, rotation_derivative_loss
 from photoz_losses.losses.total import TotalLoss
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "InvarianceLoss",
     "L2Penalty",
     "RedshiftCrossEntropy",
+    "RotationDerivativeLoss",
     "SpectrophotometricFluxLoss",
     "TotalLoss",
     "cde_loss",
@@ -27,4 +29,5 @@ __all__ = [
     "flux_loss",
     "invariance_loss",
     "l2_penalty",
+    "rotation_derivative_loss",
 ]
