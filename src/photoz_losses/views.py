@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from photoz_losses import _check
+from photoz_losses._forward_mode import DifferentiableTwice
 from photoz_losses.transforms._images import check_images, draw_device, laid_out_as
 from photoz_losses.transforms.dihedral import dihedral
 
@@ -249,10 +250,14 @@ def rotation_derivative(model: Model, images: Tensor, *extra: Any) -> tuple[Tens
 
     with columns :math:`u` and rows :math:`y`: forward-mode differentiation of the whole model along
     `tangent_image`, in one forward of about twice the cost, without resampling and without a finite
-    angle. Both results have a graph, so that a loss of the derivative trains the model. BatchNorm,
-    dropout and the like work as in any forward, in both modes: running statistics move once, by the
-    images. (``torch.func.jvp`` would refuse them in training; this uses
-    ``torch.autograd.forward_ad``. Under ``torch.compile`` it breaks the graph: compile the model.)
+    angle. Both results have a graph, so that a loss of the derivative trains the model.
+
+    Layers of BatchNorm work as in any forward, in both modes: running statistics move once, by the
+    images. (``torch.func.jvp`` refuses their update; this uses ``torch.autograd.forward_ad``.)
+    torch's own formulas for the derivative of batch, layer and instance normalisation have a wrong
+    gradient in turn; here they are written out, wherever the model calls them by `torch.nn` or
+    `torch.nn.functional`. A compiled model runs uncompiled, and the call breaks a compiled graph.
+    Attention has no forward mode in torch's fused kernels, which say so.
 
     Parameters
     ----------
@@ -284,7 +289,8 @@ def rotation_derivative(model: Model, images: Tensor, *extra: Any) -> tuple[Tens
     torch.Size([2, 3])
     """
     tangent = tangent_image(images)
-    with forward_ad.dual_level():
+    model = getattr(model, "_orig_mod", model)  # compiled graphs have no forward mode
+    with forward_ad.dual_level(), DifferentiableTwice():
         answer = _rows_of(model(forward_ad.make_dual(images, tangent), *extra), len(images))
         logits, derivative = forward_ad.unpack_dual(answer)
     if derivative is None:
