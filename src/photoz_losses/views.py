@@ -198,7 +198,7 @@ def average_views(
     Returns
     -------
     Tensor, float32 (float64 for float64 logits), shape (N, C)
-        Masses, not logits: for `metrics`, or a loss of their ``log()``.
+        Masses, not logits: for ``photoz_losses.metrics``, or a loss of their ``log()``.
 
     Raises
     ------
@@ -241,6 +241,7 @@ def _oriented(images: Tensor, *, element: int) -> Tensor:
     return dihedral(images, torch.full((len(images),), element, device=images.device))
 
 
+@torch.compiler.disable  # forward mode cannot be traced
 def rotation_derivative(model: Model, images: Tensor, *extra: Any) -> tuple[Tensor, Tensor]:
     r"""Output of the model, and its derivative with respect to a rotation of the images.
 
