@@ -241,7 +241,6 @@ def _oriented(images: Tensor, *, element: int) -> Tensor:
     return dihedral(images, torch.full((len(images),), element, device=images.device))
 
 
-@torch.compiler.disable  # forward mode cannot be traced
 def rotation_derivative(model: Model, images: Tensor, *extra: Any) -> tuple[Tensor, Tensor]:
     r"""Output of the model, and its derivative with respect to a rotation of the images.
 
@@ -289,6 +288,11 @@ def rotation_derivative(model: Model, images: Tensor, *extra: Any) -> tuple[Tens
     >>> derivative.shape
     torch.Size([2, 3])
     """
+    answer: tuple[Tensor, Tensor] = _untraced(model, images, *extra)
+    return answer
+
+
+def _along_rotation(model: Model, images: Tensor, *extra: Any) -> tuple[Tensor, Tensor]:
     tangent = tangent_image(images)
     model = getattr(model, "_orig_mod", model)  # compiled graphs have no forward mode
     with forward_ad.dual_level(), DifferentiableTwice():
@@ -300,6 +304,9 @@ def rotation_derivative(model: Model, images: Tensor, *extra: Any) -> tuple[Tens
             "may lie between the two"
         )
     return logits, derivative
+
+
+_untraced: Any = torch.compiler.disable(_along_rotation)  # torch.compile knows no forward mode
 
 
 SIXTH_ORDER = (3 / 4, -3 / 20, 1 / 60)  # central difference: weights of the pixels 1, 2, 3 away
