@@ -14,16 +14,17 @@ SOURCE = Path(photoz_losses.__file__).parent
 INVENTORY = {
     photoz_losses: """
         CDELoss CRPSLoss FluxLoss InvarianceLoss L2Penalty ReLoBRaLo RedshiftBins
-        RedshiftCrossEntropy SpectrophotometricFluxLoss TotalLoss UncertaintyWeights
-        WeightSchedule cde_loss cross_entropy crps_loss flux_loss flux_residual gradient_norms
-        invariance_loss l2_penalty photometry rebin transforms""",
+        RedshiftCrossEntropy RotationDerivativeLoss SpectrophotometricFluxLoss TotalLoss
+        UncertaintyWeights Views WeightSchedule average_views cde_loss cross_entropy crps_loss
+        flux_loss flux_residual gradient_norms invariance_loss l2_penalty photometry rebin
+        rotation_derivative rotation_derivative_loss transforms two_views""",
     calibration: "PITRecalibration TemperatureScaling",
     photometry: """
         FilterSet FluxTable Spectra SyntheticPhotometry Templates flux_residual
         read_sdss_spectra relative_variance""",
     transforms: """
         RandomDihedral RandomRotation ResampleBackground SourceMask dihedral
-        resample_background rotate source_mask""",
+        resample_background rotate source_mask tangent_image""",
     metrics: """
         CRPS MAD PIT PRESETS RMS Bias Binned Brier CDELoss Coverage Entropy LogScore
         OutlierRate PITStatistics PerBin PhotoZMetrics Preset SigmaIQR bias binned brier
@@ -45,6 +46,8 @@ MAY_IMPORT = {  # room: the rooms below it
     "photometry": {"bins", "_check", "_float64"},
     "losses": {"bins", "_check", "_float64", "_values", "photometry"},
     "transforms": {"_check"},
+    "_forward_mode": set(),
+    "views": {"transforms", "_check", "_forward_mode"},
     "metrics": {"bins", "_blocks", "_check", "losses"},
     "io": {"bins", "_whole"},
     "plots": {"bins", "_check", "metrics"},
@@ -57,11 +60,11 @@ ORDER = {  # within a room: a file may import those before it
         *("_header", "_pieces", "_mapped", "_store", "_build", "table"),
     ],
     "losses": [
-        *("_reduce", "cross_entropy", "cde", "crps", "invariance", "flux"),
+        *("_reduce", "cross_entropy", "cde", "crps", "invariance", "rotation", "flux"),
         *("schedule", "weights", "total", "gradients"),
     ],
     "transforms": [
-        *("_images", "dihedral", "rotation"),
+        *("_images", "dihedral", "rotation", "tangent"),
         *("clipping", "correlation", "background", "sources"),
     ],
     "metrics": [

@@ -25,6 +25,7 @@ from photoz_losses import (
     RedshiftBins,
     RedshiftCrossEntropy,
     ReLoBRaLo,
+    RotationDerivativeLoss,
     SpectrophotometricFluxLoss,
     TotalLoss,
     UncertaintyWeights,
@@ -36,6 +37,7 @@ from photoz_losses import (
     invariance_loss,
     metrics,
     rebin,
+    rotation_derivative_loss,
 )
 from photoz_losses.calibration import PITRecalibration, TemperatureScaling
 from photoz_losses.photometry import (
@@ -154,6 +156,19 @@ LOSSES = [
         )
         for distance in ("l2", "symmetric_kl", "cramer")
     ),
+    *(
+        Loss(
+            f"RotationDerivativeLoss[{distance}]",
+            lambda logits, derivative, _d=distance, **options: rotation_derivative_loss(
+                logits, derivative, distance=_d, bins=BINS, temperature=2.0, **options
+            ),
+            lambda _d=distance, **options: RotationDerivativeLoss(
+                _d, bins=RedshiftBins(EDGES), temperature=2.0, **options
+            ),
+            ("derivative",),
+        )
+        for distance in ("l2", "symmetric_kl", "cramer")
+    ),
 ]
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
 
@@ -174,6 +189,7 @@ def batch(galaxies: int = 4, dtype: torch.dtype = torch.float64) -> dict[str, Te
     }
     z = 0.02 + 0.36 * torch.rand(galaxies, generator=generator, dtype=torch.float64)
     values |= {"variance": draw(2).exp(), "ivar": (3 * draw(1) + draw(120).tanh()).exp()}
+    values["derivative"] = draw(5)
     return {name: value.to(dtype) for name, value in values.items()} | {"z_spec": z}
 
 
@@ -270,7 +286,7 @@ def test_gradcheck_in_every_floating_argument(loss):
 def test_float64_is_kept_and_everything_else_is_float32(loss, given_type, result):
     logits, others = arguments(loss)
     rounded = logits.to(given_type)
-    if "other" in loss.inputs:
+    if loss.inputs in [("other",), ("derivative",)]:
         others = [x.to(given_type) for x in others]
     value = loss.function(rounded, *others, reduction="none")
     assert value.dtype == result

@@ -19,10 +19,12 @@ from photoz_losses import (
     RedshiftBins,
     RedshiftCrossEntropy,
     ReLoBRaLo,
+    RotationDerivativeLoss,
     SpectrophotometricFluxLoss,
     TotalLoss,
     UncertaintyWeights,
     WeightSchedule,
+    average_views,
     cde_loss,
     cross_entropy,
     crps_loss,
@@ -33,6 +35,9 @@ from photoz_losses import (
     l2_penalty,
     metrics,
     rebin,
+    rotation_derivative,
+    rotation_derivative_loss,
+    two_views,
 )
 from photoz_losses.calibration import PITRecalibration, TemperatureScaling
 from photoz_losses.photometry import (
@@ -245,6 +250,8 @@ OF_LOGITS = {
     ),
     "invariance_loss": lambda x: invariance_loss(x, x, bins=BINS),
     "InvarianceLoss": lambda x: InvarianceLoss(bins=BINS)(x, x),
+    "rotation_derivative_loss": lambda x: rotation_derivative_loss(x, LOGITS, bins=BINS),
+    "RotationDerivativeLoss": lambda x: RotationDerivativeLoss(bins=BINS)(x, LOGITS),
     "TemperatureScaling": lambda x: FITTED[0](x),
     "PITRecalibration": lambda x: FITTED[1](x),
     "TemperatureScaling.fit": lambda x: TemperatureScaling(BINS).fit(x, Z),
@@ -274,6 +281,8 @@ WITH_REDUCTION = {
     )(LOGITS, FLUX, Z),
     "invariance_loss": lambda r: invariance_loss(LOGITS, LOGITS, reduction=r),
     "InvarianceLoss": lambda r: InvarianceLoss(reduction=r)(LOGITS, LOGITS),
+    "rotation_derivative_loss": lambda r: rotation_derivative_loss(LOGITS, LOGITS, reduction=r),
+    "RotationDerivativeLoss": lambda r: RotationDerivativeLoss(reduction=r)(LOGITS, LOGITS),
     "metrics.cde_loss": lambda r: metrics.cde_loss(PROBS, Z, BINS, reduction=r),
     "metrics.crps": lambda r: metrics.crps(PROBS, Z, BINS, reduction=r),
     "metrics.log_score": lambda r: metrics.log_score(PROBS, Z, BINS, reduction=r),
@@ -360,6 +369,10 @@ for name, call in (
 INVARIANCE = {
     "invariance_loss": lambda **options: invariance_loss(LOGITS, LOGITS, **options),
     "InvarianceLoss": lambda **options: InvarianceLoss(**options),
+    "rotation_derivative_loss": lambda **options: rotation_derivative_loss(
+        LOGITS, LOGITS, **options
+    ),
+    "RotationDerivativeLoss": lambda **options: RotationDerivativeLoss(**options),
 }
 for name, call in INVARIANCE.items():
     for options, *says in (
@@ -381,6 +394,115 @@ case(
     "invariance_loss: second view as probabilities",
     lambda: invariance_loss(LOGITS, PROBS, bins=BINS),
     ValueError, "logits_transformed", "look like probabilities",
+)  # fmt: skip
+
+for name, call in (
+    ("invariance_loss", lambda t: invariance_loss(LOGITS, LOGITS, temperature=t)),
+    ("InvarianceLoss", lambda t: InvarianceLoss(temperature=t)),
+    ("rotation_derivative_loss", lambda t: rotation_derivative_loss(LOGITS, LOGITS, temperature=t)),
+    ("RotationDerivativeLoss", lambda t: RotationDerivativeLoss(temperature=t)),
+):
+    for value in (0.0, -1.0, NAN, INF):
+        case(
+            f"{name}: temperature {value}",
+            lambda c=call, t=value: c(t), ValueError, "temperature", "positive", str(value),
+        )  # fmt: skip
+for fault, rows, error, *says in (
+    ("a mask", torch.tensor([True, False]), TypeError, "int64", "bool"),
+    ("a list", [0], TypeError, "int64", "list"),
+    ("negative", torch.tensor([-1]), ValueError, "0 to 1", "-1"),
+    ("too large", torch.tensor([2]), ValueError, "0 to 1", "2"),
+    ("2-D", torch.tensor([[0]]), ValueError, "(M,)", "(1, 1)"),
+    ("too many", torch.tensor([0, 1]), ValueError, "(2, 4) of the rows of logits", "(1, 4)"),
+):
+    case(
+        f"invariance_loss: rows {fault}",
+        lambda r=rows: invariance_loss(LOGITS, LOGITS[:1], rows=r), error, *says,
+    )  # fmt: skip
+case(
+    "rotation_derivative_loss: other bins",
+    lambda: rotation_derivative_loss(LOGITS, LOGITS[:, 1:]),
+    ValueError, "derivative", "(2, 4)", "(2, 3)",
+)  # fmt: skip
+case(
+    "rotation_derivative_loss: integer",
+    lambda: rotation_derivative_loss(LOGITS, LOGITS.long()),
+    TypeError, "derivative", "floating-point", "int64",
+)  # fmt: skip
+
+# Views of a batch --------------------------------------------------------------------------------
+
+
+def first_pixels(images, *extra):
+    """A model of four bins."""
+    return images.flatten(1)[:, :4]
+
+
+TWO_VIEWS = {
+    "number of images": (lambda x: x[:1], ValueError, "view", "(2, 5, H, W)", "(1, 5, 8, 8)"),
+    "bands": (lambda x: x[:, :3], ValueError, "view", "(2, 5, H, W)", "their bands"),
+    "size": (lambda x: x[..., 1:], ValueError, "view", "(8, 8)", "(8, 7)", "crop", "detach=True"),
+    "type": (lambda x: x.double(), TypeError, "view", "float32", "float64"),
+    "device": (lambda x: x.to("meta"), ValueError, "view", "device cpu", "meta"),
+    "a tuple": (lambda x: (x, 0), TypeError, "view", "tensor of images", "tuple"),
+}
+for fault, (view, error, *says) in TWO_VIEWS.items():
+    case(
+        f"two_views: view changes {fault}",
+        lambda v=view: two_views(first_pixels, IMAGES, v),
+        error,
+        *says,
+    )
+    if fault != "size":
+        case(
+            f"two_views: view changes {fault}, detached",
+            lambda v=view: two_views(first_pixels, IMAGES, v, detach=True), error, *says,
+        )  # fmt: skip
+        case(
+            f"average_views: view changes {fault}",
+            lambda v=view: average_views(first_pixels, IMAGES, [v]), error, *says,
+        )  # fmt: skip
+for value in (0.0, 1.1, NAN):
+    case(
+        f"two_views: fraction {value}",
+        lambda f=value: two_views(first_pixels, IMAGES, torch.flip, fraction=f),
+        ValueError, "fraction", "(0, 1]", str(value),
+    )  # fmt: skip
+OF_MODEL = {
+    "two_views": lambda model, x: two_views(model, x, torch.neg),
+    "two_views detached": lambda model, x: two_views(model, x, torch.neg, detach=True),
+    "average_views": lambda model, x: average_views(model, x, None),
+    "rotation_derivative": lambda model, x: rotation_derivative(model, x),
+}
+for name, call in OF_MODEL.items():
+    for fault, model, images, error, *says in (
+        ("two outputs", lambda x: (x, x), IMAGES, TypeError, "model", "logits alone"),
+        ("one number", lambda x: x.sum(), IMAGES, ValueError, "model", "one row", "C)", "()"),
+        ("too few rows", lambda x: x[1:], IMAGES, ValueError, "model", "one row", "C)"),
+        ("one image", first_pixels, IMAGES[0], ValueError, "images", "unsqueeze(0)"),
+        ("integers", first_pixels, IMAGES.int(), TypeError, "images", ".float()"),
+    ):
+        case(f"{name}: {fault}", lambda c=call, m=model, x=images: c(m, x), error, *says)
+case(
+    "average_views: no views",
+    lambda: average_views(first_pixels, IMAGES, []), ValueError, "views is empty", "None",
+)  # fmt: skip
+case(
+    "average_views: oblong",
+    lambda: average_views(first_pixels, IMAGES[..., 1:], None), ValueError, "images", "square",
+)  # fmt: skip
+case(
+    "average_views: training mode",
+    lambda: average_views(nn.Flatten(), IMAGES, None), ValueError, "training mode", "model.eval()",
+)  # fmt: skip
+case(
+    "rotation_derivative: small images",
+    lambda: rotation_derivative(first_pixels, IMAGES[..., :3]), ValueError, "at least 4", "(8, 3)",
+)  # fmt: skip
+case(
+    "rotation_derivative: detached",
+    lambda: rotation_derivative(lambda x: first_pixels(x.detach()), IMAGES),
+    ValueError, "do not follow its images",
 )  # fmt: skip
 
 # The sum of terms --------------------------------------------------------------------------------

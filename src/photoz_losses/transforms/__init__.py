@@ -4,6 +4,7 @@ from photoz_losses.transforms.background import ResampleBackground, resample_bac
 from photoz_losses.transforms.dihedral import RandomDihedral, dihedral
 from photoz_losses.transforms.rotation import RandomRotation, rotate
 from photoz_losses.transforms.sources import SourceMask, source_mask
+from photoz_losses.transforms.tangent import tangent_image
 
 __all__ = [
     "RandomDihedral",
@@ -14,4 +15,5 @@ __all__ = [
     "resample_background",
     "rotate",
     "source_mask",
+    "tangent_image",
 ]
