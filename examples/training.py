@@ -22,6 +22,7 @@ from photoz_losses import (
     RedshiftCrossEntropy,
     TotalLoss,
     flux_residual,
+    two_views,
 )
 from photoz_losses.photometry import FilterSet, SyntheticPhotometry
 from photoz_losses.transforms import RandomDihedral, ResampleBackground
@@ -129,10 +130,9 @@ class Trainer:
         """One step of the optimiser; the unweighted terms."""
         start = time.perf_counter()
         inputs: dict[str, Any] = vars(batch) | {"parameters": self.model.parameters()}
-        if self.group.constrained:  # both views in one forward: one BatchNorm, any wrapper
-            both = torch.cat([batch.image, self.view(batch.image)])
-            logits, other = self.forward(both, batch.ebv.repeat(2)).chunk(2)
-            inputs |= {"logits": logits, "logits_transformed": other}
+        if self.group.constrained:
+            views = two_views(self.forward, batch.image, self.view, batch.ebv)
+            inputs |= views._asdict()
         else:
             image = self.view(batch.image) if self.group.augmented else batch.image
             inputs |= {"logits": self.forward(image, batch.ebv)}

@@ -12,17 +12,24 @@ from photoz_losses.losses import (
     InvarianceLoss,
     L2Penalty,
     RedshiftCrossEntropy,
+    ReLoBRaLo,
+    RotationDerivativeLoss,
     SpectrophotometricFluxLoss,
     TotalLoss,
+    UncertaintyWeights,
+    WeightSchedule,
     cde_loss,
     cross_entropy,
     crps_loss,
     flux_loss,
+    gradient_norms,
     invariance_loss,
     l2_penalty,
+    rotation_derivative_loss,
 )
 from photoz_losses.photometry import flux_residual
 from photoz_losses.rebinning import rebin
+from photoz_losses.views import Views, average_views, rotation_derivative, two_views
 
 __all__ = [
     "CDELoss",
@@ -30,20 +37,30 @@ __all__ = [
     "FluxLoss",
     "InvarianceLoss",
     "L2Penalty",
+    "ReLoBRaLo",
     "RedshiftBins",
     "RedshiftCrossEntropy",
+    "RotationDerivativeLoss",
     "SpectrophotometricFluxLoss",
     "TotalLoss",
+    "UncertaintyWeights",
+    "Views",
+    "WeightSchedule",
+    "average_views",
     "cde_loss",
     "cross_entropy",
     "crps_loss",
     "flux_loss",
     "flux_residual",
+    "gradient_norms",
     "invariance_loss",
     "l2_penalty",
     "photometry",
     "rebin",
+    "rotation_derivative",
+    "rotation_derivative_loss",
     "transforms",
+    "two_views",
 ]
 
 

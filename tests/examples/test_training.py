@@ -1,4 +1,4 @@
-"""The two examples, at their smallest size, as a user starts them."""
+"""The examples, at their smallest size, as a user starts them."""
 
 import json
 import subprocess
@@ -28,6 +28,24 @@ def test_photometry_beats_the_constant_predictor_on_real_fluxes(tmp_path):
     assert rows["photometry"]["mad"] <= 0.016
     assert rows["photometry"]["crps"] < 0.5 * rows["constant"]["crps"]
     assert 0.047 < rows["constant"]["mad"] < 0.050
+
+
+def test_every_way_of_weighing_trains_and_leaves_a_table(tmp_path):
+    pytest.importorskip("torchjd", reason="needs the extra 'examples'")
+    pytest.importorskip("quadprog", reason="needs the extra 'examples'")
+    options = ("--galaxies", "200", "--steps", "12", "--batch", "32", "--bins", "40")
+    rows = run("gradient_surgery.py", tmp_path, *options)["results"]
+    assert set(rows) == {"fixed", "ramp", "uncertainty", "relobralo", "surgery"}
+    for way, row in rows.items():
+        assert 0 < row["mad"] < 0.5
+        assert 0 < row["crps"] < 0.4
+        assert all(row[f"gradient_{name}"] > 0 for name in ("ce", "flux", "cde"))
+        assert row["weight_cde"] == 0.1, way
+    assert rows["fixed"]["weight_ce"] == 1.0
+    assert rows["uncertainty"]["weight_ce"] != 0.5  # learned
+    assert rows["relobralo"]["weight_ce"] + 10 * rows["relobralo"]["weight_flux"] == (
+        pytest.approx(2)
+    )
 
 
 def test_all_groups_train_and_leave_a_table_and_pictures(tmp_path):

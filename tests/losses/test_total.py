@@ -1,17 +1,25 @@
 """The weighted sum."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from photoz_losses import (
     CDELoss,
+    CRPSLoss,
     FluxLoss,
     InvarianceLoss,
     L2Penalty,
     RedshiftBins,
     RedshiftCrossEntropy,
+    ReLoBRaLo,
     TotalLoss,
+    UncertaintyWeights,
+    WeightSchedule,
     cde_loss,
     cross_entropy,
     flux_loss,
@@ -114,3 +122,161 @@ def test_terms_move_with_the_sum_and_add_nothing_to_a_checkpoint(bins):
     assert not loss.state_dict()
     assert {buffer.device.type for buffer in loss.to("meta").buffers()} == {"meta"}
     assert "ce: 1, flux: 0.1" in repr(loss)
+
+
+def scheduled(bins, weighting=None):
+    """Cross entropy and CRPS on every step, a ramp on the CDE loss, a second view on each third."""
+    terms = {
+        "ce": (1.0, RedshiftCrossEntropy(bins)),
+        "crps": (20.0, CRPSLoss(bins)),
+        "cde": (WeightSchedule(0.1, "linear", steps=5), CDELoss(bins)),
+        "invariance": (WeightSchedule(0.2, "cosine", steps=7, every=3), InvarianceLoss()),
+    }
+    return TotalLoss(terms, weighting=weighting)
+
+
+def inputs(loss, batch, t):
+    """The batch of step t, with the second view where it is due."""
+    names = ["z_spec", *(["logits_transformed"] if loss.active("invariance") else [])]
+    logits = (batch["logits"].detach() * (1 + 0.1 * t)).requires_grad_()
+    return {"logits": logits} | {name: batch[name] for name in names}
+
+
+def test_scheduled_terms_enter_with_the_weight_of_their_step_and_only_when_due(bins, batch):
+    loss = scheduled(bins)
+    for t in range(10):
+        assert loss.active("invariance") == (t % 3 == 0)
+        assert loss.active("ce")
+        given = inputs(loss, batch, t)
+        total, values = loss(**given)
+        weights = {"ce": 1.0, "crps": 20.0, "cde": 0.1 * min(t / 5, 1)}
+        if t % 3 == 0:
+            weights["invariance"] = loss.weights["invariance"].at(t)
+        assert loss.current_weights() == pytest.approx(weights, rel=1e-15)
+        assert list(values) == list(weights)
+        expected = sum(weight * values[name] for name, weight in weights.items())
+        torch.testing.assert_close(total, expected)
+        loss.step()
+    assert loss.weights["ce"] == 1.0
+    assert loss.weights["cde"].current() == 0.1
+
+
+def test_a_term_that_is_not_due_takes_nothing_even_where_its_keywords_come(bins, batch):
+    class Never(nn.Module):
+        def forward(self, logits_transformed):
+            raise AssertionError
+
+    terms = {
+        "ce": (1.0, RedshiftCrossEntropy(bins)),
+        "never": (WeightSchedule(1.0, every=2), Never()),
+    }
+    loss = TotalLoss(terms)
+    with pytest.raises(TypeError, match="'never' needs the keyword 'logits_transformed'"):
+        loss(logits=batch["logits"], z_spec=batch["z_spec"])
+    loss.step()
+    total, values = loss(**batch)
+    assert list(values) == ["ce"]
+    assert total == values["ce"]
+
+
+def test_one_schedule_may_serve_two_terms_and_moves_once(bins, batch):
+    ramp = WeightSchedule(1.0, "linear", steps=10)
+    loss = TotalLoss({"ce": (ramp, RedshiftCrossEntropy(bins)), "cde": (ramp, CDELoss(bins))})
+    loss.step()
+    assert loss.current_weights() == {"ce": 0.1, "cde": 0.1}
+
+
+SCHEMES = {
+    "fixed": None,
+    "uncertainty": UncertaintyWeights(["crps", "ce"]),
+    "relobralo": ReLoBRaLo(["crps", "ce"], alpha=0.7, rho=0.5),
+}
+every_scheme = pytest.mark.parametrize("weighting", SCHEMES.values(), ids=SCHEMES)
+
+
+@every_scheme
+def test_covered_terms_add_what_the_weighting_makes_of_them(weighting, bins, batch):
+    weighting, alone = copy.deepcopy(weighting), copy.deepcopy(weighting)
+    loss = scheduled(bins, weighting)
+    for t in range(6):
+        total, values = loss(**inputs(loss, batch, t))
+        expected = sum(
+            weight.current() * values[name]
+            for name, weight in loss.weights.items()
+            if name in values and isinstance(weight, WeightSchedule)
+        )
+        covered = {"ce": values["ce"], "crps": 20.0 * values["crps"]}
+        expected = expected + (sum(covered.values()) if alone is None else alone(covered))
+        torch.testing.assert_close(total, expected)
+        if alone is not None:
+            factors = alone.factors()
+            assert loss.current_weights()["ce"] == factors["ce"].item()
+            assert loss.current_weights()["crps"] == 20.0 * factors["crps"].item()
+        loss.step()
+
+
+@every_scheme
+def test_a_compiled_sum_has_one_graph_for_steps_with_the_term_and_one_for_those_without(
+    weighting, bins, batch
+):
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    plain, twin = (scheduled(bins, copy.deepcopy(weighting)) for _ in range(2))
+    compiled = torch.compile(twin, fullgraph=True, backend=counter)
+    for t in range(14):  # past both ramps
+        given, again = inputs(plain, batch, t), inputs(twin, batch, t)
+        expected, values = plain(**given)
+        total, terms = compiled(**again)
+        assert terms.keys() == values.keys()
+        expected.backward()
+        total.backward()
+        torch.testing.assert_close(total, expected)
+        torch.testing.assert_close(again["logits"].grad, given["logits"].grad)
+        for one, two in zip(plain.parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(two.grad, one.grad)
+        plain.step()
+        twin.step()
+    assert counter.frame_count == 2
+
+
+@every_scheme
+def test_a_run_goes_on_from_its_checkpoint_copy_or_pickle(weighting, bins, batch):
+    whole = scheduled(bins, copy.deepcopy(weighting))
+
+    def run(loss, steps):
+        totals = []
+        for t in steps:
+            totals.append(loss(**inputs(loss, batch, t))[0].item())
+            loss.step()
+        return totals
+
+    expected = run(whole, range(12))
+    first, fresh = (scheduled(bins, copy.deepcopy(weighting)) for _ in range(2))
+    assert run(first, range(5)) == expected[:5]
+    fresh.load_state_dict(first.state_dict())
+    for resumed in (fresh, copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
+        assert all(resumed.weights[name] is part for name, part in resumed.schedules.items())
+        assert run(resumed, range(5, 12)) == expected[5:]
+
+
+def test_a_checkpoint_of_a_schedule_holds_its_step_and_no_more(bins):
+    loss = scheduled(bins)
+    loss.step()
+    names = ["schedules.cde._extra_state", "schedules.invariance._extra_state"]
+    assert loss.state_dict() == dict.fromkeys(names, 1)
+    assert loss.bfloat16().weights["cde"].value.dtype == torch.float64
+    text = repr(scheduled(bins, ReLoBRaLo(["ce", "crps"])))
+    assert "ce: 1 x ReLoBRaLo, crps: 20 x ReLoBRaLo, cde: (0 to 0.1 linear over 5 steps" in text
+
+
+def test_a_weighting_of_ones_own_needs_names_and_a_forward(bins, batch):
+    class Root(nn.Module):
+        names = ("ce", "crps")
+
+        def forward(self, terms):
+            return (terms["ce"] * terms["crps"]).sqrt()
+
+    total, values = TotalLoss(
+        {"ce": (1.0, RedshiftCrossEntropy(bins)), "crps": (2.0, CRPSLoss(bins))}, weighting=Root()
+    )(**batch)
+    torch.testing.assert_close(total, (2 * values["ce"] * values["crps"]).sqrt())

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from photoz_losses.losses.schedule import WeightSchedule
+
 
 class TotalLoss(nn.Module):
     r"""Weighted sum of terms, each handed only the keywords that its ``forward`` takes.
@@ -19,17 +21,29 @@ class TotalLoss(nn.Module):
 
     Parameters
     ----------
-    terms : mapping of str to (float, Module)
+    terms : mapping of str to (float or WeightSchedule, Module)
         Weight and Module of each term, by name. A term of weight 0 is computed and reported, but
-        does not enter the total.
+        does not enter the total. With a `WeightSchedule` call `step` once an optimiser step.
+    weighting : Module, optional
+        `UncertaintyWeights`, `ReLoBRaLo` or another with their three members, for the terms in its
+        ``names``: ``forward({name: weight * value})`` gives what these add to the total (their
+        weights are then where they start from), and ``factors()``, for `current_weights`, what
+        each is multiplied by. The other terms keep their own weights.
+
+    Attributes
+    ----------
+    weights : dict of str to float or WeightSchedule
+        The weights as given.
 
     Raises
     ------
     ValueError
         If there are no terms, a weight is negative or not finite, or a name is empty, holds a dot
-        or is one of ModuleDict's own.
+        or is one of ModuleDict's own; if no term is due on every step; if `weighting` names a term
+        that does not exist, or one whose weight is zero or a schedule.
     TypeError
-        If a term is not a Module or its ``forward`` takes no named keywords.
+        If a term is not a Module or its ``forward`` takes no named keywords, or `weighting` is not
+        a Module with names.
 
     Examples
     --------
@@ -42,7 +56,12 @@ class TotalLoss(nn.Module):
     (tensor(1.1363), {'ce': tensor(1.3863), 'cde': tensor(-2.5000)})
     """
 
-    def __init__(self, terms: Mapping[str, tuple[float, nn.Module]]) -> None:
+    def __init__(
+        self,
+        terms: Mapping[str, tuple[float | WeightSchedule, nn.Module]],
+        *,
+        weighting: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         if not terms:
             raise ValueError("terms is empty: give at least one, {'ce': (1.0, ...)}")
@@ -50,8 +69,14 @@ class TotalLoss(nn.Module):
             raise TypeError(f"terms must be a mapping, {{'ce': (1.0, ...)}}, got {terms!r}")
         for name, entry in terms.items():
             _check_term(name, entry)
-        self.weights = {name: float(weight) for name, (weight, _) in terms.items()}
+        self.weights = {
+            name: weight if isinstance(weight, WeightSchedule) else float(weight)
+            for name, (weight, _) in terms.items()
+        }
+        self._covered = _covered(weighting, self.weights)
         self.terms = nn.ModuleDict({name: module for name, (_, module) in terms.items()})
+        self.schedules = nn.ModuleDict(_schedules(self.weights))
+        self.weighting: Any = weighting
         self._takes = {name: _keywords(name, module) for name, (_, module) in terms.items()}
         self._unused: set[str] = set()
 
@@ -77,6 +102,8 @@ class TotalLoss(nn.Module):
         self._check_names(inputs)
         values: dict[str, Tensor] = {}
         for name, takes in self._takes.items():
+            if not self.active(name):
+                continue
             values[name] = self.terms[name](**{key: inputs[key] for key in takes if key in inputs})
             if not isinstance(values[name], Tensor):
                 raise TypeError(f"term {name!r} gave {values[name]!r}: return a tensor")
@@ -85,19 +112,68 @@ class TotalLoss(nn.Module):
                     f"term {name!r} gave shape {tuple(values[name].shape)}, a sum needs scalars: "
                     f"make it with reduction='mean'"
                 )
-        weighted = [weight * values[name] for name, weight in self.weights.items() if weight]
+        weighted = self._weighted(values)
         total = torch.stack(weighted).sum() if weighted else 0 * next(iter(values.values()))
         return total, values
 
+    def _weighted(self, values: Mapping[str, Tensor]) -> list[Tensor]:
+        """What each term that is due adds to the total, and what the covered ones add together."""
+        parts, covered = [], {}
+        for name, value in values.items():
+            weight = self.weights[name]
+            if isinstance(weight, WeightSchedule):
+                parts.append(weight(value))
+            elif name in self._covered:
+                covered[name] = weight * value
+            elif weight:
+                parts.append(weight * value)
+        if self.weighting is not None:
+            parts.append(self.weighting(covered))
+        return parts
+
+    def step(self) -> None:
+        """Move all schedules on; once after each step of the optimiser, as a learning rate's."""
+        for schedule in dict.fromkeys(self.weights.values()):  # one may serve several terms
+            if isinstance(schedule, WeightSchedule):
+                schedule.step()
+
+    def active(self, name: str) -> bool:
+        """Whether a term is due on this step, so that what it needs has to be computed.
+
+        Where it is not, its keywords may be missing, and it is absent from the returned terms.
+        ValueError for a name that is no term's.
+        """
+        if name not in self.weights:
+            raise ValueError(f"name must be one of {', '.join(self.weights)}, got {name!r}")
+        weight = self.weights[name]
+        return weight.active if isinstance(weight, WeightSchedule) else True
+
+    def current_weights(self) -> dict[str, float]:
+        """Weight in force of each term that is due on this step, by name, to be logged.
+
+        For a term covered by `weighting` its own weight times its factor; reading that makes the
+        host wait for the device.
+        """
+        factors = {} if self.weighting is None else self.weighting.factors()
+        current = {}
+        for name, weight in self.weights.items():
+            if isinstance(weight, WeightSchedule):
+                if weight.active:
+                    current[name] = weight.current()
+            else:
+                current[name] = weight * float(factors[name]) if name in factors else weight
+        return current
+
     def _check_names(self, inputs: Mapping[str, Any]) -> None:
-        for name, takes in self._takes.items():
+        due = {name: takes for name, takes in self._takes.items() if self.active(name)}
+        for name, takes in due.items():
             for key, required in takes.items():
                 if required and key not in inputs:
                     raise TypeError(
                         f"term {name!r} needs the keyword {key!r}; got {', '.join(inputs)}"
                     )
         known = {key for takes in self._takes.values() for key in takes}
-        missing = known - set(inputs)
+        missing = {key for takes in due.values() for key in takes} - set(inputs)
         unused = set(inputs) - known - self._unused
         if unused and missing and not torch.compiler.is_compiling():
             self._refuse_misspelt(unused, missing)
@@ -117,7 +193,13 @@ class TotalLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Weights by term, for ``repr``."""
-        return ", ".join(f"{name}: {weight:g}" for name, weight in self.weights.items())
+        return ", ".join(f"{name}: {self._describe(name)}" for name in self.weights)
+
+    def _describe(self, name: str) -> str:
+        weight = self.weights[name]
+        if isinstance(weight, WeightSchedule):
+            return f"({weight.extra_repr()})"
+        return f"{weight:g}" + (f" x {type(self.weighting).__name__}" * (name in self._covered))
 
 
 def _check_term(name: str, entry: Any) -> None:
@@ -130,13 +212,50 @@ def _check_term(name: str, entry: Any) -> None:
         raise ValueError(f"term {name!r} must have another name: torch.nn.ModuleDict refuses this")
     if not isinstance(module, nn.Module):
         raise TypeError(f"term {name!r} must be a torch.nn.Module, got {type(module).__name__}")
+    if isinstance(weight, WeightSchedule):
+        return
     if not isinstance(weight, int | float):
-        raise TypeError(f"term {name!r} must have a number as its weight, got {weight!r}")
+        raise TypeError(
+            f"term {name!r} must have a number or a WeightSchedule as its weight, got {weight!r}"
+        )
     if not 0 <= weight < float("inf"):
         raise ValueError(
             f"term {name!r} has weight {weight}: weights must be finite and not negative, "
             f"every term is one to be made small"
         )
+
+
+def _schedules(weights: Mapping[str, float | WeightSchedule]) -> dict[str, WeightSchedule]:
+    schedules = {n: weight for n, weight in weights.items() if isinstance(weight, WeightSchedule)}
+    if len(schedules) == len(weights) and all(weight.every > 1 for weight in schedules.values()):
+        raise ValueError(
+            "terms must hold one that is due on every step: with every > 1 for all of them, some "
+            "steps have no loss"
+        )
+    return schedules
+
+
+def _covered(
+    weighting: nn.Module | None, weights: Mapping[str, float | WeightSchedule]
+) -> tuple[str, ...]:
+    """Names of the terms that `weighting` covers."""
+    if weighting is None:
+        return ()
+    names = getattr(weighting, "names", None)
+    if not isinstance(weighting, nn.Module) or names is None:
+        raise TypeError(
+            f"weighting must be a Module with names, such as UncertaintyWeights(['ce']), got "
+            f"{weighting!r}"
+        )
+    for name in names:
+        if name not in weights:
+            raise ValueError(f"weighting names {name!r}, the terms are {', '.join(weights)}")
+        if isinstance(weights[name], WeightSchedule) or not weights[name]:
+            raise ValueError(
+                f"term {name!r} is covered by weighting, which would undo a schedule and cannot "
+                f"raise a zero: give it a positive number as its weight"
+            )
+    return tuple(names)
 
 
 def _keywords(name: str, module: nn.Module) -> dict[str, bool]:

@@ -1,0 +1,163 @@
+"""Weights that change during training: ramps, and terms that are due on every k-th step only."""
+
+import math
+from numbers import Integral, Real
+
+import torch
+from torch import Tensor
+
+from photoz_losses import _check
+from photoz_losses._float64 import Float64Module
+
+KINDS = ("constant", "linear", "cosine")
+
+
+class WeightSchedule(Float64Module):
+    r"""Weight of a term as a function of the optimiser's step, for a term of `TotalLoss`.
+
+    .. math:: \gamma(t) = \gamma_0 + (\gamma - \gamma_0)\, f(\min(t / \mathrm{steps}, 1)), \qquad
+              f(x) = x \;\text{ or }\; \tfrac12 (1 - \cos \pi x)
+
+    The step t is 0 in the first forward and grows by one with each call of `step`, which the loop
+    makes once an optimiser step, as for a schedule of the learning rate: ``TotalLoss.step()`` makes
+    it for all terms. Forget it, and the weight stays where it starts.
+
+    Parameters
+    ----------
+    weight : float
+        :math:`\gamma`, the weight after the ramp; finite, not negative.
+    kind : {"constant", "linear", "cosine"}
+        Shape f of the ramp; ``"constant"`` has none, and takes neither `steps` nor `start`.
+    steps : int
+        Length of the ramp in optimiser steps.
+    start : float
+        :math:`\gamma_0`, the weight at step 0. It may lie above `weight`.
+    every : int
+        The term is due on steps 0, `every`, 2 `every`, ... and costs nothing on the others. The
+        weight is not made larger for that: averaged over steps, the term pulls ``1 / every`` as
+        much.
+
+    Attributes
+    ----------
+    value : Tensor, float64 scalar
+        :math:`\gamma(t)`. View of a buffer that is filled in place, so that a compiled step reads
+        the new weight without being compiled again and no device is waited for; it stays in float64
+        under ``.half()``, and is no part of the ``state_dict``.
+    active : bool
+        Whether the term is due on this step.
+
+    Raises
+    ------
+    ValueError
+        If an option is not among those above, a weight is negative or not finite, a ramp has no
+        steps, or a constant has a ramp's options.
+    TypeError
+        If a weight is not a number, or `steps` or `every` is not an integer.
+
+    Notes
+    -----
+    The ``state_dict`` holds t alone, as extra state: an integer on the host. As a buffer it would
+    lie on the device, and the loop's question whether a term is due would wait for it.
+
+    Examples
+    --------
+    >>> weight = WeightSchedule(0.1, "linear", steps=4, every=2)
+    >>> for _ in range(6):
+    ...     print(f"{weight.value:.3f} {weight.active}")
+    ...     weight.step()
+    0.000 True
+    0.025 False
+    0.050 True
+    0.075 False
+    0.100 True
+    0.100 False
+    """
+
+    _value: Tensor
+
+    def __init__(
+        self,
+        weight: float,
+        kind: str = "constant",
+        *,
+        steps: int = 0,
+        start: float = 0.0,
+        every: int = 1,
+    ) -> None:
+        super().__init__()
+        self.kind = _check.one_of("kind", kind, KINDS)
+        self.weight, self.start = _check_weight("weight", weight), _check_weight("start", start)
+        self.steps, self.every = _check_count("steps", steps, 0), _check_count("every", every, 1)
+        if kind == "constant" and (steps or start):
+            raise ValueError(
+                f"kind 'constant' has no ramp, got steps={steps}, start={start:g}: "
+                f"ask for 'linear' or 'cosine'"
+            )
+        if kind != "constant" and not steps:
+            raise ValueError(f"steps must be at least 1 for kind {kind!r}: the length of its ramp")
+        # not of shape (), which torch.compile takes for a Python number where it is float64
+        self.register_buffer("_value", torch.zeros(1, dtype=torch.float64), persistent=False)
+        self._go_to(0)
+
+    def forward(self, term: Tensor) -> Tensor:
+        """`term` times the weight, in the term's own precision; scalar or of any shape."""
+        # a copy, because the next step overwrites the buffer, perhaps before the backward
+        return self._value.to(term.dtype, copy=True).squeeze() * term
+
+    @property
+    def value(self) -> Tensor:
+        """Weight at this step, a view of the buffer."""
+        return self._value.squeeze()
+
+    def step(self) -> None:
+        """Go to the next step of the optimiser."""
+        self._go_to(self._count + 1)
+
+    def at(self, step: int) -> float:
+        """Weight at any step, whether the term is due on it or not."""
+        if self.kind == "constant":
+            return self.weight
+        done = min(step / self.steps, 1.0)
+        if self.kind == "cosine":
+            done = (1 - math.cos(math.pi * done)) / 2
+        return done * self.weight + (1 - done) * self.start
+
+    def current(self) -> float:
+        """Weight at this step, from the host: unlike ``value.item()`` it waits for no device."""
+        return self.at(self._count)
+
+    def _go_to(self, count: int) -> None:
+        self._count = count
+        self.active = count % self.every == 0  # a compiled step has one graph for each answer
+        self._value.fill_(self.at(count))
+
+    def get_extra_state(self) -> Tensor:
+        """Number of steps made, int64, for the ``state_dict``."""
+        return torch.tensor(self._count)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go to the step that a ``state_dict`` was saved at."""
+        self._go_to(int(state))
+
+    def extra_repr(self) -> str:
+        """Weight, ramp and step, for ``repr``."""
+        ramp = "" if self.kind == "constant" else f" {self.kind} over {self.steps} steps"
+        begin = "" if self.kind == "constant" else f"{self.start:g} to "
+        every = "" if self.every == 1 else f", every {self.every}"
+        return f"{begin}{self.weight:g}{ramp}{every}, at step {self._count}"
+
+
+def _check_weight(name: str, value: float) -> float:
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be finite and not negative, got {value}")
+    return float(value)
+
+
+def _check_count(name: str, value: int, least: int) -> int:
+    if not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return int(value)
