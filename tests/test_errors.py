@@ -288,6 +288,7 @@ WITH_REDUCTION = {
     "metrics.log_score": lambda r: metrics.log_score(PROBS, Z, BINS, reduction=r),
     "metrics.brier": lambda r: metrics.brier(PROBS, Z, BINS, reduction=r),
     "metrics.entropy": lambda r: metrics.entropy(PROBS, BINS, reduction=r),
+    "metrics.coverage": lambda r: metrics.coverage(PROBS, Z, BINS, reduction=r),
 }
 for name, call in WITH_REDUCTION.items():
     case(

@@ -94,7 +94,10 @@ def test_the_json_is_strict_and_its_numbers_are_the_functions(written):
     assert set(numbers["metrics"]) == set(expected)
     for name, value in expected.items():
         assert numbers["metrics"][name]["value"] == pytest.approx(value.item(), rel=1e-12), name
-        assert numbers["metrics"][name]["error"] >= 0
+        error = numbers["metrics"][name]["error"]
+        fraction = name.startswith(("outlier", "coverage"))
+        assert error is None if fraction and value in (0, 1) else error > 0, name
+    assert numbers["metrics"]["outlier_rate"] == {"value": 0, "error": None}
     share = numbers["metrics"]["coverage_68"]
     binomial = (share["value"] * (1 - share["value"]) / 120) ** 0.5
     assert share["error"] == pytest.approx(binomial)
@@ -135,7 +138,7 @@ def test_the_page_shows_the_numbers_of_the_json(written):
     rows = Page((written / "report.html").read_text(encoding="utf-8")).rows
     shown = [[cell for cell in row if isinstance(cell, float)] for row in rows]
     for metric in numbers["metrics"].values():
-        assert [metric["value"], metric["error"]] in shown
+        assert [number for number in metric.values() if number is not None] in shown
     for name in ("ks", "cvm", "ad", "kl"):
         assert [numbers["pit"][name], numbers["pit"][f"{name}_pvalue"]] in shown
     for table in numbers["by"].values():

@@ -170,15 +170,9 @@ def _calls(
         "brier": (metrics.brier, density, {}),
         "entropy": (metrics.entropy, (probs, bins), {}),
     }
-    credibility = metrics.credibility(*density)
     for level in (68, 95):
-        inside = (credibility <= level / 100).double()
-        calls[f"coverage_{level}"] = (_mean, (inside,), {})
+        calls[f"coverage_{level}"] = (metrics.coverage, density, {"level": level / 100})
     return calls
-
-
-def _mean(values: Tensor, *, reduction: str = "mean") -> Tensor:
-    return values if reduction == "none" else values.mean()
 
 
 def _error_options(arguments: tuple[Any, ...], n_boot: int, generator: Any) -> dict[str, Any]:

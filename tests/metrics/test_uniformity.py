@@ -103,6 +103,35 @@ def test_a_larger_anderson_darling_is_less_probable(pair, n):
     assert 0 <= less <= probable + 1e-4 <= 1 + 1e-4
 
 
+@given(INSIDE, st.floats(0, 30))
+def test_anderson_darling_of_one_galaxy_has_its_p_value_in_closed_form(u, beyond):
+    """ad >= a is u (1 - u) <= exp(-1 - a): as near to either end as u is to its own."""
+    found = pit_statistics(torch.tensor([u], dtype=torch.float64))
+    np.testing.assert_allclose(found["ad_pvalue"], 2 * min(u, 1 - u), rtol=1e-9, atol=1e-7)
+    a = math.log(4) - 1 + beyond
+    root = math.sqrt(max(1 - 4 * math.exp(-1 - a), 0.0))
+    assert _anderson_darling_pvalue(a, 1) == pytest.approx(1 - root, rel=1e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("galaxies", "worst", "where_small"), [(1, 0, 0), (2, 0.013, 7e-4), (3, 0.0042, 2e-4)]
+)
+def test_anderson_darling_p_values_of_few_galaxies_are_as_far_off_as_documented(
+    galaxies, worst, where_small
+):
+    draws = 10**6
+    u = np.sort(np.random.default_rng(galaxies).random((draws, galaxies)))
+    odd = 2 * np.arange(1, galaxies + 1) - 1
+    ad = -galaxies - (np.log(u) + np.log1p(-u[:, ::-1])) @ odd / galaxies
+    p = np.linspace(0.001, 0.999, 500)
+    at = np.quantile(ad, 1 - p)
+    off = abs(np.array([_anderson_darling_pvalue(a, galaxies) for a in at]) - p)
+    chance = 4 * np.sqrt(p * (1 - p) / draws)
+    assert (off <= worst + chance).all()
+    assert (off <= where_small + chance)[p < 0.1].all()
+    assert (off >= 0.7 * worst - chance).any()  # the documented error is there
+
+
 def test_p_values_of_a_calibrated_and_of_a_shifted_sample():
     calibrated = torch.rand(2000, generator=torch.Generator().manual_seed(0)).double()
     for name in ("ks", "cvm", "ad", "kl"):

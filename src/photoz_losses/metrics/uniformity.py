@@ -62,9 +62,20 @@ def pit_statistics(pit_values: Tensor, *, n_bins: int = 20) -> dict[str, Tensor]
 
     A p-value is the probability that a calibrated sample of this size lies at least as far away:
     exact for ks (Simard & L'Ecuyer 2011, in SciPy), to order 1/N for cvm (Csörgő & Faraway 1996, in
-    SciPy), for ad by Marsaglia & Marsaglia (2004, *Journal of Statistical Software* 9, 2), good to
-    about 1e-5, and for kl that of the likelihood-ratio test, :math:`2 N \mathrm{kl}` against
+    SciPy), and for kl that of the likelihood-ratio test, :math:`2 N \mathrm{kl}` against
     :math:`\chi^2_{K-1}`, for several galaxies a bin.
+
+    That of ad is exact for one galaxy,
+
+    .. math::
+
+        P(\mathrm{ad} \ge a) = 1 - \sqrt{1 - 4 e^{-1-a}}, \qquad a \ge \ln 4 - 1,
+
+    as then :math:`\mathrm{ad} = -1 - \ln\bigl(u (1 - u)\bigr)`. For more it is that of Marsaglia &
+    Marsaglia (2004, *Journal of Statistical Software* 9, 2), whose correction for small N is a fit.
+    Against simulation it is off by at most 0.013 for N = 2, 0.0042 for 3, 0.0013 for 4 and 4e-4 for
+    5, all near p = 0.95; where p < 0.1 by 7e-4 for N = 2 and 2e-4 from 3 on. It never falls much
+    below 6e-4 / N: read a smaller one as that.
 
     `pit_outlier_rate` is the fraction below 1e-4 or above 0.9999, by counting, 2e-4 if calibrated
     (Schmidt et al. 2020).
@@ -192,6 +203,9 @@ def _anderson_darling_pvalue(ad: float, n: int) -> float:
         return 1.0
     if math.isinf(ad):
         return 0.0
+    if n == 1:  # ad = -1 - ln(u (1 - u)): both ends of u beyond those where 4 u (1 - u) = ends
+        ends = min(4 * math.exp(-1 - ad), 1.0)
+        return ends / (1 + math.sqrt(1 - ends))
     if ad < 2:
         tail = (2.00012, 0.247105, -0.0649821, 0.0347962, -0.011672, 0.00168691)
         below = math.exp(-1.2337141 / ad) / math.sqrt(ad) * _polynomial(tail, ad)
