@@ -69,7 +69,7 @@ ORDER = {  # within a room: a file may import those before it
     ],
     "metrics": [
         *("_streaming", "_samples", "_weighted", "point"),
-        *("pit", "uniformity", "intervals", "scores", "galaxies"),
+        *("pit", "_pvalues", "uniformity", "intervals", "scores", "galaxies"),
         *("bootstrap", "binned", "presets"),
     ],
     "plots": ["_axes", "pit", "redshifts", "densities", "binned", "samples", "coverage"],

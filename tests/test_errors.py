@@ -1080,11 +1080,16 @@ case(
     lambda: metrics.pit_histogram(changed(PIT, 0, NAN)),
     ValueError, "pit_values", "NaN", "drop",
 )  # fmt: skip
-for name, call in (("PIT", metrics.PIT), ("PITStatistics", metrics.PITStatistics)):
-    case(
-        f"{name}: approximate",
-        lambda c=call: c(BINS, approximate=100), TypeError, "approximate", name, "leave it out",
-    )  # fmt: skip
+case(
+    "PIT: approximate",
+    lambda: metrics.PIT(BINS, approximate=100),
+    TypeError, "approximate", "PIT", "leave it out", "PITStatistics",
+)  # fmt: skip
+case(
+    "PITStatistics: approximate",
+    lambda: metrics.PITStatistics(BINS, approximate=1),
+    ValueError, "approximate", "at least 2",
+)  # fmt: skip
 case(
     "PITStatistics: one bin",
     lambda: metrics.PITStatistics(BINS, n_bins=1),

@@ -256,8 +256,9 @@ def test_a_collection_hands_over_keywords_and_never_takes_one_for_another():
     assert result["outliers_value"][0] == 0
 
 
-def test_a_metric_that_returns_a_mapping():
-    metric = Binned(PITStatistics(BINS), EDGES)
+@pytest.mark.parametrize("approximate", [None, 10])
+def test_a_metric_that_returns_a_mapping(approximate):
+    metric = Binned(PITStatistics(BINS, approximate=approximate), EDGES)
     z = torch.tensor([0.1, 0.5, 0.7])
     metric.update(probabilities(z), z, by=torch.tensor([15.5, 15.7, 17.0]))
     assert metric.compute()["ks"].shape == (3,)
