@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import photoz_losses
-from photoz_losses import calibration, metrics, photometry, plots, transforms
+from photoz_losses import calibration, io, metrics, photometry, plots, transforms
 
 SOURCE = Path(photoz_losses.__file__).parent
 INVENTORY = {
@@ -17,6 +17,7 @@ INVENTORY = {
         SpectrophotometricFluxLoss TotalLoss cde_loss cross_entropy crps_loss flux_loss
         flux_residual invariance_loss l2_penalty photometry rebin transforms""",
     calibration: "PITRecalibration TemperatureScaling",
+    io: "Predictions from_qp load_predictions save_predictions to_qp",
     photometry: """
         FilterSet FluxTable Spectra SyntheticPhotometry Templates flux_residual
         read_sdss_spectra relative_variance""",
@@ -59,6 +60,7 @@ ORDER = {  # within a room: a file may import those before it
         *("pit", "uniformity", "intervals", "scores"),
         *("bootstrap", "binned", "presets"),
     ],
+    "io": ["_arrays", "_formats", "files", "qp"],
     "plots": ["_axes", "pit", "redshifts", "densities", "binned", "samples", "coverage"],
 }
 

@@ -245,10 +245,10 @@ GOOD = {"probs": PROBS.numpy(), "edges": BINS.edges.numpy()}
         ({"edges": [0.0, 0.4, 0.1, 1.0]}, ValueError, "edges must increase strictly"),
         ({"probs": [0.2, 0.3, 0.5]}, ValueError, r"probs must have shape \(galaxies, bins\)"),
         ({"probs": [[2.0, 3.0, 5.0]]}, ValueError, "probs must be masses per bin"),
-        ({"probs": [[2, 3, 5]]}, TypeError, "probs must be a floating-point tensor"),
+        ({"probs": [[2, 3, 5]]}, ValueError, "probs must be a floating-point tensor"),
         ({"z_spec": [0.1]}, ValueError, r"z_spec must have shape \(2,\), as probs, got \(1,\)"),
         ({"id": [[1], [2]]}, ValueError, r"id must have shape \(2,\), as probs, got \(2, 1\)"),
-        ({"name": [b"a", b"b"]}, TypeError, "name must be of numbers"),
+        ({"name": [b"a", b"b"]}, ValueError, "name must be of numbers"),
     ],
 )
 def test_a_file_without_what_is_needed_says_what_it_lacks(tmp_path, suffix, change, error, says):
