@@ -21,6 +21,8 @@ DAMAGE = (  # what zipfile, zlib, NumPy and h5py raise where bytes are not as th
     *(ValueError, TypeError, AttributeError, LookupError, OverflowError, RuntimeError, MemoryError),
 )
 
+END = struct.Struct("<4s4H2LH")  # the last record of a zip file; the fourth number counts members
+
 
 def read_arrays(path: Path) -> dict[str, Array]:
     """Every array at the file's top level; one ValueError, with the path, for whatever is wrong."""
@@ -46,7 +48,11 @@ def write_arrays(path: Path, suffix: str, arrays: Mapping[str, Array]) -> None:
 
 def _read_npz(path: Path) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
-    with ZipFile(path) as archive:
+    with path.open("rb") as file, ZipFile(file) as archive:
+        file.seek(-END.size - len(archive.comment), 2)
+        *_, members, _, _, _ = END.unpack(file.read(END.size))
+        if members != len(archive.infolist()):  # zipfile would not miss them
+            raise ValueError(f"its directory has {len(archive.infolist())} of {members} members")
         for member in archive.infolist():
             if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
                 raise ValueError(f"{member.filename} is compressed as NumPy does not")
@@ -57,8 +63,8 @@ def _read_npz(path: Path) -> dict[str, Array]:
             name = member.filename.removesuffix(".npy")
             if name in arrays:
                 raise ValueError(f"it holds {name} twice")
-            with archive.open(member) as file:
-                arrays[name] = _read_npy(file, name)
+            with archive.open(member) as content:
+                arrays[name] = _read_npy(content, name)
     return arrays
 
 
