@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import photoz_losses
-from photoz_losses import calibration, metrics, photometry, plots, transforms
+from photoz_losses import calibration, io, metrics, photometry, plots, transforms
 
 SOURCE = Path(photoz_losses.__file__).parent
 INVENTORY = {
@@ -19,6 +19,7 @@ INVENTORY = {
         flux_loss flux_residual gradient_norms invariance_loss l2_penalty photometry rebin
         rotation_derivative rotation_derivative_loss transforms two_views""",
     calibration: "PITRecalibration TemperatureScaling",
+    io: "Predictions from_qp load_predictions save_predictions to_qp",
     photometry: """
         FilterSet FluxTable Spectra SyntheticPhotometry Templates flux_residual
         read_sdss_spectra relative_variance""",
@@ -72,6 +73,7 @@ ORDER = {  # within a room: a file may import those before it
         *("pit", "_pvalues", "uniformity", "intervals", "scores", "galaxies"),
         *("bootstrap", "binned", "presets"),
     ],
+    "io": ["_arrays", "_formats", "files", "qp"],
     "plots": ["_axes", "pit", "redshifts", "densities", "binned", "samples", "coverage"],
 }
 
