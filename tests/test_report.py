@@ -10,7 +10,9 @@ import torch
 
 from photoz_losses import RedshiftBins, metrics
 from photoz_losses.io import save_predictions
-from photoz_losses.report import _gallery, main, write_report
+from photoz_losses.report import write_report
+from photoz_losses.report.__main__ import main
+from photoz_losses.report.pictures import gallery
 
 BINS = RedshiftBins.log1p(0.0, 3.0, 40)
 
@@ -168,7 +170,7 @@ def test_what_is_infinite_or_undefined_is_null_and_one_galaxy_is_enough(tmp_path
 def test_the_gallery_says_the_rank_of_the_galaxy_that_it_draws(galaxies, ranks):
     probs, z_spec, _ = predictions(galaxies)
     crps = metrics.crps(probs, z_spec, BINS, reduction="none").sort()
-    axes = _gallery(probs, z_spec, BINS).axes
+    axes = gallery(probs, z_spec, BINS).axes
     titles = [ax.get_title() for ax in axes if ax.get_title()]
     assert titles == [f"{rank} of {galaxies} in order of CRPS" for rank in ranks]
     for ax, rank in zip(axes, ranks, strict=False):
