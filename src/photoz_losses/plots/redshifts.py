@@ -72,7 +72,7 @@ def plot_redshifts(
         raise ValueError("z_phot and z_spec are empty: there is nothing to draw")
     interval = _interval(z_phot, low, high)
     ax = axes_or_new(ax, figsize=(5.2, 5.4))
-    start, end = min(truth.min(), guess.min(), 0.0), 1.02 * max(truth.max(), guess.max())
+    start, end = min(truth.min(), guess.min(), 0.0), 1.05 * max(truth.max(), guess.max())
     outlier = np.abs(guess - truth) > threshold * (1 + truth)
     if not outlier.all():
         _draw_counts(ax, truth[~outlier], guess[~outlier], (start, end))

@@ -55,7 +55,7 @@ def plot_nz(probs: Tensor, z_spec: Tensor, bins: RedshiftBins, *, ax: Axes | Non
     columns = counts / np.diff(wide) / len(truth)
     ax.stairs(columns, wide, fill=True, color=BAND, label="spectroscopic redshifts")
     ax.stairs(numbers(density.mean(0)), edges, color=BLUE, linewidth=1.6, label="stacked densities")
-    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, None))
+    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.22 * ax.get_ylim()[1]))  # room for the legend
     ax.set(xlabel="redshift", ylabel="share of galaxies per unit redshift")
-    ax.legend(frameon=False)
+    ax.legend(loc="upper right", frameon=False)
     return ax

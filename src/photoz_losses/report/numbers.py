@@ -13,10 +13,9 @@ from photoz_losses.bins import RedshiftBins
 
 Numbers = dict[str, Any]
 Call = tuple[Callable[..., Tensor], tuple[Any, ...], dict[str, Any]]
-NAMES = {  # what the page calls each, and its unit
+NAMES = {
     "mad": "scatter, 1.4826 MAD of Δ",
     "sigma_iqr": "scatter from the interquartile range of Δ",
-    "bias": "bias, mean or median of Δ",
     "outlier_rate": "fraction of outliers",
     "rms": "root mean square of Δ",
     "cde_loss": "CDE loss, per unit redshift",
@@ -28,6 +27,11 @@ NAMES = {  # what the page calls each, and its unit
     "coverage_95": "share of truths in central 95 % intervals",
 }
 LEVELS = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
+
+
+def names_of(preset: str) -> dict[str, str]:
+    """What the page calls each metric in the convention, and its unit."""
+    return NAMES | {"bias": f"bias, {metrics.PRESETS[preset].bias} of Δ"}
 
 
 def take_numbers(

@@ -1,11 +1,13 @@
 """The page of the report, which needs no other file."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from photoz_losses import metrics
-from photoz_losses.report.numbers import NAMES, Numbers
+from photoz_losses.report.numbers import Numbers, names_of
+from photoz_losses.report.pictures import Picture
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
@@ -14,18 +16,24 @@ table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular
 th, td { padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
 thead th { border-bottom: 2px solid #888; vertical-align: bottom; }
-img { max-width: 100%; height: auto; }
+.by table { font-size: .85em; }
+.by th, .by td { padding: .25rem .4rem; }
+data { white-space: nowrap; }
+.pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
+img { max-width: 100%; height: auto; flex: 0 1 auto; }
+@media (min-width: 60rem) { img { max-width: calc(50% - .5rem); } }
 .wide { overflow-x: auto; }
+.wide th:first-child, .wide td:first-child { position: sticky; left: 0; background: #fff; }
 .note { color: #555; font-size: .9em; }
 """
 
 
-def write_page(numbers: Numbers, pictures: Mapping[str, str]) -> str:
-    """HTML with the numbers in tables and the pictures, PNG as base64 by title, inside."""
+def write_page(numbers: Numbers, pictures: Mapping[str, Sequence[Picture]]) -> str:
+    """HTML with the numbers in tables and the pictures, by heading, inside."""
     return "\n".join(_page(numbers, pictures))
 
 
-def _page(numbers: Numbers, pictures: Mapping[str, str]) -> Iterator[str]:
+def _page(numbers: Numbers, pictures: Mapping[str, Sequence[Picture]]) -> Iterator[str]:
     preset, grid = metrics.PRESETS[numbers["preset"]], numbers["bins"]
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -40,8 +48,9 @@ def _page(numbers: Numbers, pictures: Mapping[str, str]) -> Iterator[str]:
         f"{'max(0.06, 3 σ_IQR)' if isinstance(preset.threshold, str) else preset.threshold}.</p>"
         f'<p class="note">{escape(preset.source)}</p>'
     )
+    names = names_of(numbers["preset"])
     yield "<h2>Metrics</h2>"
-    rows = [(NAMES[key], row["value"], row["error"]) for key, row in numbers["metrics"].items()]
+    rows = [(names[key], row["value"], row["error"]) for key, row in numbers["metrics"].items()]
     yield from _table(("metric", "value", "standard error"), rows)
     yield (
         f'<p class="note">Errors of point metrics from {numbers["n_boot"]} bootstrap replicas of '
@@ -55,31 +64,40 @@ def _page(numbers: Numbers, pictures: Mapping[str, str]) -> Iterator[str]:
         ("PIT below 1e-4 or above 0.9999 (2e-4 if calibrated)", pit["pit_outlier_rate"], "")
     )
     yield from _table(("test", "statistic", "p-value"), lines)
-    for name, table in numbers["by"].items():
-        yield f"<h2>Metrics against {escape(name)}</h2>"
-        yield '<div class="wide">'
-        yield from _table((name, "galaxies", *table["metrics"]), _bin_rows(table))
-        yield f'</div><p class="note">{table["outside"]} galaxies in no bin.</p>'
-    for title, picture in pictures.items():
-        yield f"<h2>{escape(title)}</h2>"
-        yield f'<img src="data:image/png;base64,{picture}" alt="{escape(title)}">'
+    tables = {f"Metrics against {name}": (name, part) for name, part in numbers["by"].items()}
+    for heading, shown in pictures.items():
+        yield f"<h2>{escape(heading)}</h2>"
+        if heading in tables:
+            name, part = tables[heading]
+            yield '<div class="by">'
+            yield from _table(*_bins(name, part, names))
+            yield f'</div><p class="note">Galaxies in no bin: {part["outside"]:,}.</p>'
+        yield '<div class="pictures">'
+        for words, png in shown:
+            yield f'<img src="data:image/png;base64,{png}" alt="{escape(words)}">'
+        yield "</div>"
     yield "</body>\n</html>\n"
 
 
-def _bin_rows(table: Numbers) -> Iterator[tuple[Any, ...]]:
+def _bins(
+    column: str, table: Numbers, names: Mapping[str, str]
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Head and rows: a column for each bin, which eight of fit where twelve metrics would not."""
     edges = table["edges"]
-    for k, count in enumerate(table["count"]):
-        values = (metric["value"][k] for metric in table["metrics"].values())
-        yield (f"{edges[k]:.4g} to {edges[k + 1]:.4g}", count, *values)
+    head = [f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(edges)]
+    rows = [(names[key], *metric["value"]) for key, metric in table["metrics"].items()]
+    return [column, *head], [("galaxies", *table["count"]), *rows]
 
 
 def _table(head: Sequence[str], rows: Any) -> Iterator[str]:
-    yield "<table><thead><tr>" + "".join(f"<th>{escape(name)}</th>" for name in head)
+    yield '<div class="wide"><table><thead><tr>' + "".join(
+        f"<th>{escape(name)}</th>" for name in head
+    )
     yield "</tr></thead><tbody>"
     for name, *values in rows:
         cells = "".join(f"<td>{_data(value)}</td>" for value in values)
         yield f"<tr><td>{escape(name)}</td>{cells}</tr>"
-    yield "</tbody></table>"
+    yield "</tbody></table></div>"
 
 
 def _data(value: float | str | None) -> str:
