@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import photoz_losses
-from photoz_losses import calibration, io, metrics, photometry, plots, transforms
+from photoz_losses import calibration, io, metrics, photometry, plots, report, transforms
 
 SOURCE = Path(photoz_losses.__file__).parent
 INVENTORY = {
@@ -34,6 +34,7 @@ INVENTORY = {
     plots: """
         plot_binned plot_coverage plot_densities plot_gallery plot_nz plot_pit plot_pp
         plot_redshifts""",
+    report: "write_report",
 }
 MAY_IMPORT = {  # room: the rooms below it
     "_check": set(),
@@ -75,6 +76,7 @@ ORDER = {  # within a room: a file may import those before it
     ],
     "io": ["_arrays", "_formats", "files", "qp"],
     "plots": ["_axes", "pit", "redshifts", "densities", "binned", "samples", "coverage"],
+    "report": ["numbers", "pictures", "page", "__main__"],
 }
 
 
