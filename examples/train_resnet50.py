@@ -47,7 +47,7 @@ def show(
     """Metrics on held-out galaxies, and the three pictures."""
     probs = trainer.predict(test)
     row, pit = evaluate(probs, test.z_spec, bins)
-    save_pit(output / f"{name}_pit.png", pit, name)
+    save_pit(output / f"{name}_pit.png", {name: pit})
     save_redshifts(output / f"{name}_redshifts.png", bins.mean(probs), test.z_spec, name)
     some = test.subset(torch.arange(min(12, len(test))))
     views = [
