@@ -133,7 +133,7 @@ class SmallPhotozResNet(nn.Module):
         sky_noise: Sequence[float],
         *,
         bin_factor: int = 2,
-        widths: Sequence[int] = (32, 64, 128),
+        widths: Sequence[int] = (24, 48, 96),
     ) -> None:
         super().__init__()
         scale = [PhotozResNet50.softening * bin_factor * noise for noise in sky_noise]
