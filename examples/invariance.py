@@ -188,7 +188,7 @@ def arguments() -> argparse.Namespace:
     add("--galaxies", type=int, default=6000, help="how many to draw")
     add("--modes", nargs="+", choices=[*MODES], default=[*MODES], metavar="MODE")
     add("--seeds", type=int, default=3)
-    add("--epochs", type=int, default=6)
+    add("--epochs", type=int, default=4)
     add("--batch", type=int, default=64)
     add("--bins", type=int, default=180)
     add("--bin-factor", type=int, default=2, help="pixels summed along each side")
