@@ -1,6 +1,8 @@
-"""The paper's network: a ResNet50 on five bands, with E(B-V) joined before the last layer."""
+"""The paper's network, a ResNet50 on five bands with E(B-V) joined before the last layer, and a
+small residual network of the same build for what these machines can train many times."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -91,4 +93,62 @@ class PhotozResNet50(nn.Module):
         pixels = F.avg_pool2d(image, self.bin_factor, divisor_override=1)
         features = F.leaky_relu(self.body(self.stretch(pixels)))
         logits: Tensor = self.head(torch.cat([features, ebv[:, None]], dim=1))
+        return logits
+
+
+class Residual(nn.Module):
+    """Two convolutions around a shortcut, which halves the image where ``stride`` is 2."""
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, width, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+        self.shortcut = nn.Conv2d(channels, width, 1, stride, bias=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return F.relu(self.body(pixels) + self.shortcut(pixels))
+
+
+class SmallPhotozResNet(nn.Module):
+    """Three residual blocks from raw pixels and E(B-V) to logits: milliseconds an image.
+
+    Input and output as those of `PhotozResNet50`, binned and stretched alike.
+
+    Parameters
+    ----------
+    n_bins, sky_noise, bin_factor
+        As in `PhotozResNet50`.
+    widths : sequence of int
+        Channels of each block; every one halves the image.
+    """
+
+    def __init__(
+        self,
+        n_bins: int,
+        sky_noise: Sequence[float],
+        *,
+        bin_factor: int = 2,
+        widths: Sequence[int] = (32, 64, 128),
+    ) -> None:
+        super().__init__()
+        scale = [PhotozResNet50.softening * bin_factor * noise for noise in sky_noise]
+        self.bin_factor, self.stretch = bin_factor, AsinhStretch(scale)
+        channels = [len(sky_noise), *widths]
+        pairs = pairwise(channels)
+        self.body = nn.Sequential(*(Residual(a, b, stride=2) for a, b in pairs))
+        self.hidden = nn.Linear(widths[-1] + 1, 2 * widths[-1])
+        self.head = nn.Linear(2 * widths[-1], n_bins)
+        nn.init.zeros_(self.head.weight)
+
+    def forward(self, image: Tensor, ebv: Tensor) -> Tensor:
+        """Logits [N, n_bins] from ``image`` [N, bands, H, W] and ``ebv`` [N]."""
+        pixels = F.avg_pool2d(image, self.bin_factor, divisor_override=1)
+        features = self.body(self.stretch(pixels)).mean((-2, -1))
+        hidden = F.relu(self.hidden(torch.cat([features, ebv[:, None]], dim=1)))
+        logits: Tensor = self.head(hidden)
         return logits

@@ -1,196 +1,320 @@
-"""The training loop of the paper's three groups: data, loss, optimiser, schedule."""
+"""The training of one group: network, loss, view, optimiser and schedule, in Lightning's loop."""
 
-import argparse
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import lightning as L
+import numpy as np
 import torch
-from galaxies import Galaxies
-from network import PhotozResNet50
+from config import Config, plain
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from loading import Batches, in_order, loader
+from network import PhotozResNet50, SmallPhotozResNet
 from rendering import SKY_NOISE
 from torch import Tensor, nn
-from tqdm import tqdm
+from torch.utils.data import Dataset
+from torchmetrics import MetricCollection
 
 from photoz_losses import (
     CDELoss,
+    CRPSLoss,
     FluxLoss,
     InvarianceLoss,
     L2Penalty,
     RedshiftBins,
     RedshiftCrossEntropy,
     TotalLoss,
-    flux_residual,
+    gradient_norms,
 )
-from photoz_losses.photometry import FilterSet, SyntheticPhotometry
+from photoz_losses.metrics import photo_z_metrics
 from photoz_losses.transforms import RandomDihedral, ResampleBackground
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+LAST = "last.ckpt"
 
 
-@dataclass(frozen=True)
-class Group:
-    """A column of table 2."""
-
-    constrained: bool = False
-    augmented: bool = False
-
-
-GROUPS = {
-    "baseline": Group(),
-    "augmented": Group(augmented=True),
-    "constrained": Group(constrained=True),
-}
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a step needs of some galaxies, on the training device."""
-
-    image: Tensor
-    ebv: Tensor
-    z_spec: Tensor
-    residual: Tensor
-    band_weight: Tensor
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """Training galaxies and their flux residuals, served in random batches."""
-
-    galaxies: Galaxies
-    residual: Tensor
-    band_weight: Tensor
-
-    def batches(self, size: int, device: torch.device) -> Iterator[Batch]:
-        """Every galaxy once, in random order; a last batch of fewer than two is left out."""
-        for rows in torch.randperm(len(self.galaxies)).split(size):
-            if len(rows) > 1:  # BatchNorm takes no batch of one
-                parts = (self.galaxies.image, self.galaxies.ebv, self.galaxies.z_spec)
-                table = (self.residual, self.band_weight)
-                yield Batch(*(part[rows].to(device) for part in (*parts, *table)))
-
-
-def training_set(galaxies: Galaxies, bins: RedshiftBins) -> TrainingSet:
-    """Add the flux residuals of the galaxies' own spectra: once, before any training."""
-    filters = FilterSet.from_speclite("sdss2010-*")
-    photometry = SyntheticPhotometry(filters, galaxies.wavelength)
-    blocks = torch.arange(len(galaxies)).split(64)
-    parts = [
-        flux_residual(photometry, galaxies.spectrum[rows], galaxies.z_spec[rows], bins)
-        for rows in tqdm(blocks, desc="flux residuals", unit="block")
-    ]
-    residual, band_weight = (torch.cat(part) for part in zip(*parts, strict=True))
-    return TrainingSet(galaxies, residual, band_weight)
-
-
-def total_loss(group: Group, options: argparse.Namespace, bins: RedshiftBins) -> TotalLoss:
-    """The paper's loss: cross entropy and weights penalty, and the group's constraints."""
+def total_loss(config: Config, bins: RedshiftBins) -> TotalLoss:
+    """Cross entropy, and every term whose weight is not zero."""
     terms: dict[str, tuple[float, nn.Module]] = {
-        "ce": (1.0, RedshiftCrossEntropy(bins)),
-        "l2": (options.gamma_l2, L2Penalty()),
+        "l2": (config.gamma_l2, L2Penalty()),
+        "flux": (config.gamma_flux, FluxLoss(bins)),
+        "invariance": (config.gamma_invariance, InvarianceLoss()),
+        "cde": (config.gamma_cde, CDELoss(bins)),
+        "crps": (config.gamma_crps, CRPSLoss(bins)),
     }
-    if group.constrained:
-        terms["flux"] = (options.gamma_flux, FluxLoss(bins))
-        terms["invariance"] = (options.gamma_invariance, InvarianceLoss())
-        terms["cde"] = (options.gamma_cde, CDELoss(bins))
-    return TotalLoss(terms)
+    used = {name: entry for name, entry in terms.items() if entry[0]}
+    return TotalLoss({"ce": (1.0, RedshiftCrossEntropy(bins)), **used})
 
 
-class Trainer:
-    """One group's network, loss and optimiser."""
-
-    def __init__(self, group: Group, options: argparse.Namespace, bins: RedshiftBins) -> None:
-        torch.manual_seed(options.seed)
-        self.group, self.options = group, options
-        self.device = torch.device(options.device)
-        self.model = PhotozResNet50(
-            len(bins),
-            SKY_NOISE,
-            stem=options.stem,
-            bin_factor=options.bin_factor,
-            zero_init=options.initialisation == "zero",
-        ).to(self.device)
-        self.view = nn.Sequential(ResampleBackground(), RandomDihedral())
-        self.loss = total_loss(group, options, bins).to(self.device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.lr, fused=True)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
-        self.seconds: list[float] = []
-
-    def forward(self, image: Tensor, ebv: Tensor) -> Tensor:
-        """Logits, in the precision asked for."""
-        dtype = PRECISIONS[self.options.precision]
-        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
-            logits: Tensor = self.model(image, ebv)
-        return logits
-
-    def step(self, batch: Batch) -> dict[str, float]:
-        """One step of the optimiser; the unweighted terms."""
-        start = time.perf_counter()
-        inputs: dict[str, Any] = vars(batch) | {"parameters": self.model.parameters()}
-        if self.group.constrained:  # both views in one forward: one BatchNorm, any wrapper
-            both = torch.cat([batch.image, self.view(batch.image)])
-            logits, other = self.forward(both, batch.ebv.repeat(2)).chunk(2)
-            inputs |= {"logits": logits, "logits_transformed": other}
-        else:
-            image = self.view(batch.image) if self.group.augmented else batch.image
-            inputs |= {"logits": self.forward(image, batch.ebv)}
-        total, terms = self.loss(**inputs)
-        self.optimizer.zero_grad()
-        self.scaler.scale(total).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        values = {name: value.item() for name, value in terms.items()}
-        self.seconds.append(time.perf_counter() - start)
-        return values
-
-    @torch.no_grad()
-    def predict(self, galaxies: Galaxies) -> Tensor:
-        """Masses per bin of every galaxy."""
-        self.model.eval()
-        parts = zip(galaxies.image.split(256), galaxies.ebv.split(256), strict=True)
-        logits = [self.forward(i.to(self.device), e.to(self.device)).cpu() for i, e in parts]
-        self.model.train()
-        return torch.cat(logits).float().softmax(-1)
-
-    def fit(self, train: TrainingSet, validation: Galaxies, bins: RedshiftBins, name: str) -> None:
-        """All epochs, with a progress bar that shows every term."""
-        options = self.options
-        steps = options.epochs * -(-len(train.galaxies) // options.batch)
-        schedule = Schedule(self.optimizer, options, steps)
-        with tqdm(total=steps, desc=name, unit="step") as progress:
-            for _ in range(options.epochs):
-                for batch in train.batches(options.batch, self.device):
-                    terms = self.step(batch)
-                    schedule.step()
-                    progress.set_postfix({key: f"{value:.3g}" for key, value in terms.items()})
-                    progress.update()
-                schedule.end_epoch(self, validation, bins)
+def build_network(config: Config, bins: RedshiftBins) -> nn.Module:
+    if config.network == "small":
+        return SmallPhotozResNet(len(bins), SKY_NOISE, bin_factor=config.bin_factor)
+    return PhotozResNet50(
+        len(bins),
+        SKY_NOISE,
+        stem=config.stem,
+        bin_factor=config.bin_factor,
+        zero_init=config.initialisation == "zero",
+    )
 
 
-class Schedule:
-    """Learning rate: the paper's, lowered where validation stalls, or one cycle for short runs."""
+class PhotozModule(L.LightningModule):
+    """Network, loss, view, optimiser and schedule of one run.
+
+    A batch is a mapping with ``image``, ``ebv``, ``z_spec`` and what the terms take besides. All
+    that is random in a step comes from (seed, number of the batch, rank), so that a resumed run
+    goes on as if it had not stopped. ``network``, ``loss`` and ``view`` replace the configured.
+    """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, options: argparse.Namespace, steps: int
+        self,
+        config: Config,
+        bins: RedshiftBins,
+        *,
+        network: nn.Module | None = None,
+        loss: TotalLoss | None = None,
+        view: nn.Module | None = None,
     ) -> None:
-        lr_scheduler = torch.optim.lr_scheduler
-        self.one_cycle = self.plateau = None
-        if options.schedule == "onecycle":
-            self.one_cycle = lr_scheduler.OneCycleLR(
-                optimizer, options.lr, total_steps=steps, pct_start=0.25, cycle_momentum=False
-            )
+        super().__init__()
+        torch.manual_seed(config.seed)
+        self.config = config
+        self.network = network or build_network(config, bins)
+        self.loss = loss or total_loss(config, bins)
+        self.view = view or nn.Sequential(ResampleBackground(), RandomDihedral())
+        self.metrics: MetricCollection = photo_z_metrics(bins)
+        self.batches_seen, self.total_steps = 0, config.steps or 0
+        self.seconds: list[float] = []
+        if config.channels_last:
+            self.network.to(memory_format=torch.channels_last)
+        if config.compile:
+            self.network.compile()
+
+    def forward(self, image: Tensor, ebv: Tensor) -> Tensor:
+        """Logits."""
+        if self.config.channels_last:
+            image = image.contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self.network(image, ebv)
+        return logits
+
+    @torch.no_grad()
+    def masses(self, image: Tensor, ebv: Tensor) -> Tensor:
+        """Masses per bin [N, C] on the CPU, in the precision asked for, outside of training."""
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.config.precision)
+        training = self.training
+        self.eval()
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            logits = self(image.to(self.device), ebv.to(self.device))
+        self.train(training)
+        return logits.float().softmax(-1).cpu()
+
+    def loss_terms(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total and each unweighted term of a batch."""
+        inputs = dict(batch) | {"parameters": list(self.network.parameters())}
+        image, ebv = batch["image"], batch["ebv"]
+        if "invariance" in self.loss.weights and self.loss.active("invariance"):
+            inputs |= self.two_views(image, ebv)
         else:
-            self.plateau = lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=2)
+            inputs["logits"] = self(self.view(image) if self.config.augmented else image, ebv)
+        total, terms = self.loss(**inputs)
+        return total, terms
 
-    def step(self) -> None:
-        """After every step."""
-        if self.one_cycle is not None:
-            self.one_cycle.step()
+    def two_views(self, image: Tensor, ebv: Tensor) -> dict[str, Tensor]:
+        other = self.view(image)
+        if self.config.detach:
+            with torch.no_grad():
+                transformed = self(other, ebv)
+            return {"logits": self(image, ebv), "logits_transformed": transformed}
+        logits, transformed = self(torch.cat([image, other]), ebv.repeat(2)).chunk(2)
+        return {"logits": logits, "logits_transformed": transformed}
 
-    def end_epoch(self, trainer: Trainer, validation: Galaxies, bins: RedshiftBins) -> None:
-        """After every epoch: the validation set's cross entropy decides."""
-        if self.plateau is not None:
-            at_truth = trainer.predict(validation).gather(1, bins.index(validation.z_spec)[:, None])
-            self.plateau.step(-at_truth.clamp(min=1e-30).log().mean().item())
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+        number = (self.config.seed, self.batches_seen, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(number).generate_state(1, np.uint64)[0] >> 1))
+        self.batches_seen += 1
+        total, terms = self.loss_terms(batch)
+        if self.global_step % self.config.log_steps == 0:
+            values = {f"terms/{name}": value.detach() for name, value in terms.items()}
+            self.log_dict(values, prog_bar=True)
+            weights = self.loss.current_weights()
+            self.log_dict({f"weights/{name}": float(w) for name, w in weights.items()})
+        every = self.config.gradient_norm_steps
+        if every and self.global_step % every == 0:
+            norms = gradient_norms(terms, self.network.parameters())
+            self.log_dict({f"gradient_norms/{name}": norm for name, norm in norms.items()})
+        return total
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self._began = time.perf_counter()
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.loss.step()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.seconds.append(time.perf_counter() - self._began)
+
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        probs = self(batch["image"], batch["ebv"]).float().softmax(-1)
+        self.metrics.update(probs=probs, z_spec=batch["z_spec"])
+
+    def on_validation_epoch_end(self) -> None:
+        values = {name: float(value) for name, value in self.metrics.compute().items()}
+        self.metrics.reset()
+        self.log_dict({f"validation/{name}": value for name, value in values.items()})
+        if self.config.schedule == "plateau":  # here, since Lightning steps it after it saves
+            self.lr_schedulers().step(-values["log_score"])
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        if self.config.schedule != "plateau":
+            scheduler.step()
+
+    def configure_optimizers(self) -> Any:
+        kind = OPTIMISERS[self.config.optimiser]
+        fused = self.device.type != "meta"
+        optimiser = kind(self.parameters(), lr=self.config.lr, fused=fused)
+        if self.config.schedule == "constant":
+            return optimiser
+        return [optimiser], [self._schedule(optimiser)]
+
+    def _schedule(self, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+        if self.config.schedule == "onecycle":
+            one_cycle = torch.optim.lr_scheduler.OneCycleLR(
+                optimiser,
+                self.config.lr,
+                total_steps=self.total_steps,
+                pct_start=0.25,
+                cycle_momentum=False,
+            )
+            return {"scheduler": one_cycle, "interval": "step"}
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimiser, factor=self.config.schedule_factor, patience=self.config.schedule_patience
+        )
+        return {"scheduler": plateau, "interval": "epoch", "monitor": "validation/log_score"}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["batches_seen"] = self.batches_seen
+        checkpoint["config"] = plain(self.config)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.batches_seen = checkpoint["batches_seen"]
+
+
+class Checkpoints(Checkpoint):
+    """``last.ckpt``, written every so many steps and after each epoch's validation."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.path, self.every = folder / LAST, every
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        whole = module.batches_seen % module.config.accumulate == 0  # no gradients under way
+        ends_epoch = batch_idx + 1 == trainer.num_training_batches
+        if whole and not ends_epoch and trainer.global_step % self.every == 0:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+        trainer.save_checkpoint(self.path)
+
+
+class AtomicFiles(TorchCheckpointIO):
+    """Checkpoints that are whole or absent: Lightning's own may cross file systems half-way."""
+
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.partial")
+        torch.save(checkpoint, partial)
+        partial.replace(path)
+
+
+def fit(
+    config: Config,
+    train: Dataset[Any],
+    validation: Dataset[Any] | None,
+    bins: RedshiftBins,
+    *,
+    folder: Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    callbacks: Any = (),
+    **replace: Any,
+) -> PhotozModule:
+    """Train one network.
+
+    Parameters
+    ----------
+    train, validation : Dataset
+        Of mappings with ``image``, ``ebv``, ``z_spec`` and what the terms take (`loading.Items`).
+    folder : Path, optional
+        For logs and the checkpoint; none are written without it.
+    resume : bool
+        Go on from the folder's checkpoint, if there is one.
+    callbacks
+        More of Lightning's.
+    **replace
+        ``network``, ``loss`` or ``view`` instead of the configured (`PhotozModule`).
+    """
+    module = PhotozModule(config, bins, **replace)
+    kept = [] if folder is None else [Checkpoints(folder, config.checkpoint_steps)]
+    loggers = (
+        []
+        if folder is None
+        else [CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")]
+    )
+    accelerator = (
+        ("cuda" if torch.cuda.is_available() else "cpu")
+        if config.device == "auto"
+        else config.device
+    )
+    parts = config.devices * config.nodes
+    trainer = L.Trainer(
+        accelerator=accelerator,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy="ddp" if parts > 1 else "auto",
+        sync_batchnorm=parts > 1,
+        precision=PRECISIONS[config.precision],
+        max_epochs=-1 if config.steps else config.epochs,
+        max_steps=config.steps or -1,
+        accumulate_grad_batches=config.accumulate,
+        log_every_n_steps=1,  # what to log, the module decides
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        plugins=[AtomicFiles()],
+        callbacks=[*callbacks, *kept],
+        logger=loggers,
+        enable_checkpointing=bool(kept),
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+    )
+    batches = Batches(
+        len(train),
+        config.batch,
+        config.seed,
+        splits=config.accumulate,
+        rank=trainer.global_rank,
+        world=trainer.world_size,
+        seen=lambda: module.batches_seen,
+    )
+    loaders: dict[str, Any] = {"train_dataloaders": loader(train, batches, config.workers)}
+    if validation is not None:
+        ranks = {"rank": trainer.global_rank, "world": trainer.world_size}
+        loaders["val_dataloaders"] = in_order(validation, 256, config.workers, **ranks)
+    module.total_steps = config.steps or config.epochs * batches.steps
+    path = folder / LAST if folder and resume and (folder / LAST).exists() else None
+    trainer.fit(module, **loaders, ckpt_path=path, weights_only=True)
+    return module
+
+
+def predict(module: PhotozModule, items: Dataset[Any], workers: int = 0) -> tuple[Tensor, Tensor]:
+    """Masses per bin [N, C] and true redshifts [N] of every galaxy, on the CPU, in order."""
+    batches = in_order(items, 256, workers)
+    parts = [(module.masses(b["image"], b["ebv"]), b["z_spec"]) for b in batches]
+    probs, z_spec = (torch.cat(part) for part in zip(*parts, strict=True))
+    return probs, z_spec
