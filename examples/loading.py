@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from config import Config
-from readers.galaxy import Reader, split_rows
-from readers.rendered import Rendered
+from readers import Cutouts, Hayat, Pasquet, Reader, Rendered, sdss_id, split_rows
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -28,8 +27,14 @@ class Items(Dataset[Item]):
         self.reader, self.rows, self.table = reader, rows, table
         self.z_spec = reader.z_spec[rows]
         if table is not None:
-            place = {name: k for k, name in enumerate(table.object_ids.tolist())}
-            self.spectrum = torch.tensor([place.get(reader.ids[row], -1) for row in rows.tolist()])
+            place = {sdss_id(name): k for k, name in enumerate(table.object_ids.tolist())}
+            found = [place.get(sdss_id(reader.ids[row]), -1) for row in rows.tolist()]
+            self.spectrum = torch.tensor(found)
+            if max(found) < 0:
+                raise ValueError(
+                    f"none of {len(rows)} galaxies is in the table of flux residuals: theirs are "
+                    f"{reader.ids[rows[0]]!r}, the table's {table.object_ids[0]!r}"
+                )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -123,17 +128,38 @@ class Data(NamedTuple):
 
 
 def prepare(config: Config, bins: RedshiftBins, cache: str | Path | None = None) -> Data:
-    """The configured data, split; flux residuals for training if the loss has a flux term."""
-    reader = Rendered(config.galaxies, seed=config.split_seed, cache=cache)
-    train, validation, test = split_rows(
-        len(reader), config.test, config.validation, config.split_seed
-    )
-    table = rendered_table(reader, train, bins) if config.gamma_flux else None
+    """The configured data, split; flux residuals for training if the loss has a flux term.
+
+    Galaxies beyond the bins are left out. ``galaxies`` and the split are drawn by ``split_seed``.
+    """
+    reader = open_reader(config, cache)
+    order = torch.randperm(len(reader), generator=torch.Generator().manual_seed(config.split_seed))
+    z = reader.z_spec[order]
+    order = order[(z >= bins.edges[0]) & (z <= bins.edges[-1])]
+    if len(order) < len(reader):
+        print(f"{len(reader) - len(order)} of {len(reader)} galaxies lie beyond the bins")
+    train, validation, test = split_rows(order[: config.galaxies], config.test, config.validation)
+    table = flux_table(reader, train, config, bins) if config.gamma_flux else None
     return Data(Items(reader, train, table), Items(reader, validation), Items(reader, test))
 
 
-def rendered_table(reader: Rendered, rows: Tensor, bins: RedshiftBins) -> FluxTable:
-    """Flux residuals of the rendered galaxies' own spectra: once, before any training."""
+def open_reader(config: Config, cache: str | Path | None = None) -> Reader:
+    if config.data == "rendered":
+        return Rendered(config.galaxies, seed=config.split_seed, cache=cache)
+    if config.path is None:
+        raise ValueError(f"data={config.data} needs path, where its file or folder is")
+    if config.data == "pasquet":
+        return Pasquet(config.path)
+    kind = Hayat if config.data == "hayat" else Cutouts
+    return kind(config.path, config.side + 2 * config.jitter)
+
+
+def flux_table(reader: Reader, rows: Tensor, config: Config, bins: RedshiftBins) -> FluxTable:
+    """Flux residuals of the data's table, or of the rendered galaxies' own spectra."""
+    if config.spectra is not None:
+        return FluxTable.load(config.spectra, bins=bins)
+    if not isinstance(reader, Rendered):
+        raise ValueError("gamma_flux needs spectra, the path of a FluxTable: docs/training.md")
     photometry = SyntheticPhotometry(FilterSet.from_speclite("sdss2010-*"), reader.wavelength)
     return FluxTable.build(
         (reader.spectra(part) for part in rows.split(64)),

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from photoz_losses.photometry import Spectra
-from readers.galaxy import Galaxy
+from readers.galaxy import Galaxy, float_image
 
 
 class Rendered(Dataset[Galaxy]):
@@ -38,7 +38,7 @@ class Rendered(Dataset[Galaxy]):
         return len(self.z_spec)
 
     def __getitem__(self, index: int) -> Galaxy:
-        image = torch.from_numpy(np.array(self._map("image")[index]))
+        image = float_image(self._map("image")[index])
         return Galaxy(image, self.ebv[index], self.z_spec[index], self.ids[index])
 
     def spectra(self, rows: Tensor) -> Spectra:
