@@ -111,12 +111,17 @@ def loader(items: Dataset[Any], batches: Batches, workers: int) -> Resumable:
 
 
 def in_order(
-    items: Dataset[Any], size: int, workers: int = 0, *, rank: int = 0, world: int = 1
+    items: Dataset[Any], batch: int, workers: int = 0, *, rank: int = 0, world: int = 1
 ) -> DataLoader[Any]:
     """Every galaxy once, on one of the ranks, in equally many batches on each."""
-    rows = np.arange(len(items))[rank::world]  # type: ignore[arg-type]
-    parts = np.array_split(rows, -(-len(items) // (size * world)))  # type: ignore[arg-type]
+    n = size(items)
+    parts = np.array_split(np.arange(n)[rank::world], -(-n // (batch * world)))
     return DataLoader(items, batch_sampler=[p.tolist() for p in parts], num_workers=workers)
+
+
+def size(items: Any) -> int:
+    """Of a map-style dataset, whose base class has no length for mypy."""
+    return len(items)
 
 
 class Data(NamedTuple):

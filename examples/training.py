@@ -1,236 +1,23 @@
-"""The training of one group: network, loss, view, optimiser and schedule, in Lightning's loop."""
+"""Train one network in Lightning's loop, with logs and checkpoints, and predict with it."""
 
-import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
-from config import Config, plain
-from lightning.pytorch.callbacks import Checkpoint
+from checkpoints import LAST, AtomicFiles, Checkpoints
+from config import Config
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
-from loading import Batches, in_order, loader
-from network import PhotozResNet50, SmallPhotozResNet
-from rendering import SKY_NOISE
-from torch import Tensor, nn
+from loading import Batches, in_order, loader, size
+from module import PhotozModule
+from torch import Tensor
 from torch.utils.data import Dataset
-from torchmetrics import MetricCollection
 
-from photoz_losses import (
-    CDELoss,
-    CRPSLoss,
-    FluxLoss,
-    InvarianceLoss,
-    L2Penalty,
-    RedshiftBins,
-    RedshiftCrossEntropy,
-    TotalLoss,
-    gradient_norms,
-)
-from photoz_losses.metrics import photo_z_metrics
-from photoz_losses.transforms import RandomDihedral, ResampleBackground
+from photoz_losses import RedshiftBins
 
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-LAST = "last.ckpt"
-
-
-def total_loss(config: Config, bins: RedshiftBins) -> TotalLoss:
-    """Cross entropy, and every term whose weight is not zero."""
-    terms: dict[str, tuple[float, nn.Module]] = {
-        "l2": (config.gamma_l2, L2Penalty()),
-        "flux": (config.gamma_flux, FluxLoss(bins)),
-        "invariance": (config.gamma_invariance, InvarianceLoss()),
-        "cde": (config.gamma_cde, CDELoss(bins)),
-        "crps": (config.gamma_crps, CRPSLoss(bins)),
-    }
-    used = {name: entry for name, entry in terms.items() if entry[0]}
-    return TotalLoss({"ce": (1.0, RedshiftCrossEntropy(bins)), **used})
-
-
-def build_network(config: Config, bins: RedshiftBins) -> nn.Module:
-    if config.network == "small":
-        return SmallPhotozResNet(len(bins), SKY_NOISE, bin_factor=config.bin_factor)
-    return PhotozResNet50(
-        len(bins),
-        SKY_NOISE,
-        stem=config.stem,
-        bin_factor=config.bin_factor,
-        zero_init=config.initialisation == "zero",
-    )
-
-
-class PhotozModule(L.LightningModule):
-    """Network, loss, view, optimiser and schedule of one run.
-
-    A batch is a mapping with ``image``, ``ebv``, ``z_spec`` and what the terms take besides. All
-    that is random in a step comes from (seed, number of the batch, rank), so that a resumed run
-    goes on as if it had not stopped. ``network``, ``loss`` and ``view`` replace the configured.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        bins: RedshiftBins,
-        *,
-        network: nn.Module | None = None,
-        loss: TotalLoss | None = None,
-        view: nn.Module | None = None,
-    ) -> None:
-        super().__init__()
-        torch.manual_seed(config.seed)
-        self.config = config
-        self.network = network or build_network(config, bins)
-        self.loss = loss or total_loss(config, bins)
-        self.view = view or nn.Sequential(ResampleBackground(), RandomDihedral())
-        self.metrics: MetricCollection = photo_z_metrics(bins)
-        self.batches_seen, self.total_steps = 0, config.steps or 0
-        self.seconds: list[float] = []
-        if config.channels_last:
-            self.network.to(memory_format=torch.channels_last)
-        if config.compile:
-            self.network.compile()
-
-    def forward(self, image: Tensor, ebv: Tensor) -> Tensor:
-        """Logits."""
-        if self.config.channels_last:
-            image = image.contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.network(image, ebv)
-        return logits
-
-    @torch.no_grad()
-    def masses(self, image: Tensor, ebv: Tensor) -> Tensor:
-        """Masses per bin [N, C] on the CPU, in the precision asked for, outside of training."""
-        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.config.precision)
-        training = self.training
-        self.eval()
-        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-            logits = self(image.to(self.device), ebv.to(self.device))
-        self.train(training)
-        return logits.float().softmax(-1).cpu()
-
-    def loss_terms(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total and each unweighted term of a batch."""
-        inputs = dict(batch) | {"parameters": list(self.network.parameters())}
-        image, ebv = batch["image"], batch["ebv"]
-        if "invariance" in self.loss.weights and self.loss.active("invariance"):
-            inputs |= self.two_views(image, ebv)
-        else:
-            inputs["logits"] = self(self.view(image) if self.config.augmented else image, ebv)
-        total, terms = self.loss(**inputs)
-        return total, terms
-
-    def two_views(self, image: Tensor, ebv: Tensor) -> dict[str, Tensor]:
-        other = self.view(image)
-        if self.config.detach:
-            with torch.no_grad():
-                transformed = self(other, ebv)
-            return {"logits": self(image, ebv), "logits_transformed": transformed}
-        logits, transformed = self(torch.cat([image, other]), ebv.repeat(2)).chunk(2)
-        return {"logits": logits, "logits_transformed": transformed}
-
-    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
-        number = (self.config.seed, self.batches_seen, self.global_rank)
-        torch.manual_seed(int(np.random.SeedSequence(number).generate_state(1, np.uint64)[0] >> 1))
-        self.batches_seen += 1
-        total, terms = self.loss_terms(batch)
-        if self.global_step % self.config.log_steps == 0:
-            values = {f"terms/{name}": value.detach() for name, value in terms.items()}
-            self.log_dict(values, prog_bar=True)
-            weights = self.loss.current_weights()
-            self.log_dict({f"weights/{name}": float(w) for name, w in weights.items()})
-        every = self.config.gradient_norm_steps
-        if every and self.global_step % every == 0:
-            norms = gradient_norms(terms, self.network.parameters())
-            self.log_dict({f"gradient_norms/{name}": norm for name, norm in norms.items()})
-        return total
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        self._began = time.perf_counter()
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        super().optimizer_step(*args, **kwargs)
-        self.loss.step()
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.seconds.append(time.perf_counter() - self._began)
-
-    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
-        probs = self(batch["image"], batch["ebv"]).float().softmax(-1)
-        self.metrics.update(probs=probs, z_spec=batch["z_spec"])
-
-    def on_validation_epoch_end(self) -> None:
-        values = {name: float(value) for name, value in self.metrics.compute().items()}
-        self.metrics.reset()
-        self.log_dict({f"validation/{name}": value for name, value in values.items()})
-        if self.config.schedule == "plateau":  # here, since Lightning steps it after it saves
-            self.lr_schedulers().step(-values["log_score"])
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        if self.config.schedule != "plateau":
-            scheduler.step()
-
-    def configure_optimizers(self) -> Any:
-        kind = OPTIMISERS[self.config.optimiser]
-        fused = self.device.type != "meta"
-        optimiser = kind(self.parameters(), lr=self.config.lr, fused=fused)
-        if self.config.schedule == "constant":
-            return optimiser
-        return [optimiser], [self._schedule(optimiser)]
-
-    def _schedule(self, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-        if self.config.schedule == "onecycle":
-            one_cycle = torch.optim.lr_scheduler.OneCycleLR(
-                optimiser,
-                self.config.lr,
-                total_steps=self.total_steps,
-                pct_start=0.25,
-                cycle_momentum=False,
-            )
-            return {"scheduler": one_cycle, "interval": "step"}
-        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimiser, factor=self.config.schedule_factor, patience=self.config.schedule_patience
-        )
-        return {"scheduler": plateau, "interval": "epoch", "monitor": "validation/log_score"}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["batches_seen"] = self.batches_seen
-        checkpoint["config"] = plain(self.config)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.batches_seen = checkpoint["batches_seen"]
-
-
-class Checkpoints(Checkpoint):
-    """``last.ckpt``, written every so many steps and after each epoch's validation."""
-
-    def __init__(self, folder: Path, every: int) -> None:
-        self.path, self.every = folder / LAST, every
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        whole = module.batches_seen % module.config.accumulate == 0  # no gradients under way
-        ends_epoch = batch_idx + 1 == trainer.num_training_batches
-        if whole and not ends_epoch and trainer.global_step % self.every == 0:
-            trainer.save_checkpoint(self.path)
-
-    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
-        trainer.save_checkpoint(self.path)
-
-
-class AtomicFiles(TorchCheckpointIO):
-    """Checkpoints that are whole or absent: Lightning's own may cross file systems half-way."""
-
-    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
-        torch.save(checkpoint, partial)
-        partial.replace(path)
+__all__ = ["PhotozModule", "build_trainer", "fit", "predict"]
+PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 def fit(
@@ -242,7 +29,7 @@ def fit(
     folder: Path | None = None,
     resume: bool = False,
     progress: bool = True,
-    callbacks: Any = (),
+    callbacks: Sequence[L.Callback] = (),
     **replace: Any,
 ) -> PhotozModule:
     """Train one network.
@@ -261,31 +48,47 @@ def fit(
         ``network``, ``loss`` or ``view`` instead of the configured (`PhotozModule`).
     """
     module = PhotozModule(config, bins, **replace)
-    kept = [] if folder is None else [Checkpoints(folder, config.checkpoint_steps)]
-    loggers = (
-        []
-        if folder is None
-        else [CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")]
+    trainer = build_trainer(config, folder, progress, callbacks)
+    ranks = {"rank": trainer.global_rank, "world": trainer.world_size}
+    batches = Batches(
+        size(train),
+        config.batch,
+        config.seed,
+        splits=config.accumulate,
+        seen=lambda: module.batches_seen,
+        **ranks,
     )
-    accelerator = (
-        ("cuda" if torch.cuda.is_available() else "cpu")
-        if config.device == "auto"
-        else config.device
-    )
-    parts = config.devices * config.nodes
-    trainer = L.Trainer(
-        accelerator=accelerator,
+    module.total_steps = config.steps or config.epochs * batches.steps
+    loaders: dict[str, Any] = {"train_dataloaders": loader(train, batches, config.workers)}
+    if validation is not None:
+        loaders["val_dataloaders"] = in_order(validation, 256, config.workers, **ranks)
+    path = folder / LAST if folder and resume and (folder / LAST).exists() else None
+    trainer.fit(module, **loaders, ckpt_path=path, weights_only=True)
+    return module
+
+
+def build_trainer(
+    config: Config, folder: Path | None, progress: bool, callbacks: Sequence[L.Callback]
+) -> L.Trainer:
+    """Lightning's loop as configured."""
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    device = automatic if config.device == "auto" else config.device
+    several = config.devices * config.nodes > 1
+    kept = [Checkpoints(folder, config.checkpoint_steps)] if folder else []
+    loggers = [CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")] if folder else []
+    return L.Trainer(
+        accelerator=device,
         devices=config.devices,
         num_nodes=config.nodes,
-        strategy="ddp" if parts > 1 else "auto",
-        sync_batchnorm=parts > 1,
+        strategy="ddp" if several else "auto",
+        sync_batchnorm=several and device != "cpu",  # torch has it for GPUs alone
         precision=PRECISIONS[config.precision],
         max_epochs=-1 if config.steps else config.epochs,
         max_steps=config.steps or -1,
         accumulate_grad_batches=config.accumulate,
         log_every_n_steps=1,  # what to log, the module decides
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,
+        use_distributed_sampler=False,  # `Batches` deals out
         plugins=[AtomicFiles()],
         callbacks=[*callbacks, *kept],
         logger=loggers,
@@ -293,23 +96,6 @@ def fit(
         enable_progress_bar=progress,
         enable_model_summary=False,
     )
-    batches = Batches(
-        len(train),
-        config.batch,
-        config.seed,
-        splits=config.accumulate,
-        rank=trainer.global_rank,
-        world=trainer.world_size,
-        seen=lambda: module.batches_seen,
-    )
-    loaders: dict[str, Any] = {"train_dataloaders": loader(train, batches, config.workers)}
-    if validation is not None:
-        ranks = {"rank": trainer.global_rank, "world": trainer.world_size}
-        loaders["val_dataloaders"] = in_order(validation, 256, config.workers, **ranks)
-    module.total_steps = config.steps or config.epochs * batches.steps
-    path = folder / LAST if folder and resume and (folder / LAST).exists() else None
-    trainer.fit(module, **loaders, ckpt_path=path, weights_only=True)
-    return module
 
 
 def predict(module: PhotozModule, items: Dataset[Any], workers: int = 0) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,9 @@ from typing import Any
 
 from astropy.io import fits
 from astropy.table import Table
-from readers.galaxy import Galaxy, centre, column, float_image, sdss_ids
 from torch.utils.data import Dataset
+
+from readers.galaxy import Galaxy, centre, column, float_image, sdss_ids
 
 COLUMNS = ("file", "z_spec", "ebv")
 NAMES = ("plate", "mjd", "fiberid")
@@ -51,4 +52,4 @@ class Cutouts(Dataset[Galaxy]):
         if not images or images[0].ndim != 3 or len(images[0]) != 5:
             shape = list(images[0].shape) if images else "none"
             raise ValueError(f"{path}: the first image must be [5, H, W], got {shape}")
-        return images[0][(slice(None), *centre(*images[0].shape[1:], self.side))]
+        return images[0][(slice(None), *centre(images[0].shape[1:], self.side))]

@@ -1,6 +1,7 @@
 """What every reader gives, and how galaxies are named, cropped and parted."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -43,8 +44,9 @@ def column(values: Any) -> Tensor:
     return torch.from_numpy(np.asarray(values, dtype=np.float32))
 
 
-def centre(height: int, width: int, side: int) -> tuple[slice, slice]:
-    """The middle ``side`` x ``side`` pixels; refuses an image that has fewer."""
+def centre(shape: Sequence[int], side: int) -> tuple[slice, slice]:
+    """The middle ``side`` x ``side`` pixels of an image; refuses one that has fewer."""
+    height, width = shape
     if min(height, width) < side:
         raise ValueError(f"images have {height} x {width} pixels, side={side} were asked for")
     top, left = (height - side) // 2, (width - side) // 2

@@ -8,8 +8,9 @@ from typing import Any
 
 import h5py
 import torch
-from readers.galaxy import Galaxy, centre, column, float_image, sdss_ids
 from torch.utils.data import Dataset
+
+from readers.galaxy import Galaxy, centre, column, float_image, sdss_ids
 
 ARRAYS = ("images", "e_bv", "specz_redshift")
 NAMES = ("plate", "mjd", "fiberid")
@@ -35,7 +36,7 @@ class Hayat(Dataset[Galaxy]):
         for part in self.paths:
             with h5py.File(part) as file:
                 _check(part, file)
-                self.crop = centre(*file["images"].shape[2:], side)
+                self.crop = centre(file["images"].shape[2:], side)
                 parts.append([column(file[name][()]) for name in ("specz_redshift", "e_bv")])
                 n = len(file["images"])
                 named = all(name in file for name in NAMES)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from readers.galaxy import Galaxy, column, float_image, sdss_ids
 from torch.utils.data import Dataset
+
+from readers.galaxy import Galaxy, column, float_image, sdss_ids
 
 LABELS = ("z", "EBV", "plate", "mjd", "fiberid")
 
