@@ -1,0 +1,286 @@
+"""The loop around the losses: resumed, parted between processes, and on devices that are not here."""
+
+import copy
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses import FakeTensorMode
+
+for package in ("galsim", "lightning", "tensorboard", "torchvision"):
+    pytest.importorskip(package, reason="needs the extra 'examples'")
+
+import tiny_training
+from checkpoints import LAST, AtomicFiles
+from config import group_config
+from loading import Batches, in_order
+from module import PhotozModule, jittered
+from tiny_training import BINS, CONFIG, Galaxies, train
+from torch.utils.data import default_collate
+from training import fit, predict
+
+from photoz_losses import WeightSchedule
+from photoz_losses.metrics import mad
+
+GROUPS = ("baseline", "augmented", "constrained")
+SCRIPT = Path(tiny_training.__file__)
+
+
+def small(group: str, **overrides):
+    return group_config(group, network="small", bins=12, device="cpu", **overrides)
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    others = other.state_dict()
+    return all(torch.equal(value, others[name]) for name, value in one.state_dict().items())
+
+
+def run(folder: Path, *options: str, launcher: tuple[str, ...] = ()) -> int:
+    command = [sys.executable, *launcher, SCRIPT, folder, *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True).returncode
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"schedule": "plateau", "schedule_patience": 0, "schedule_factor": 0.5, "epochs": 3},
+        {"accumulate": 2, "steps": 8},
+    ],
+    ids=["plateau", "parts of batches, a budget of steps"],
+)
+def test_from_every_checkpoint_on_the_weights_become_the_same(changed, tmp_path, monkeypatch):
+    config = replace(CONFIG, batch=16, **changed)
+    written = []
+
+    def save_and_keep(self, checkpoint, path, storage_options=None):
+        kept(self, checkpoint, path)
+        written.append(shutil.copy(path, tmp_path / f"{len(written)}.ckpt"))
+
+    kept = AtomicFiles.save_checkpoint
+    with monkeypatch.context() as patch:
+        patch.setattr(AtomicFiles, "save_checkpoint", save_and_keep)
+        whole = train(config, tmp_path / "whole")
+    assert len(written) >= 8
+    if config.schedule == "plateau":  # the rate moved, so its state matters
+        assert whole.optimizers().param_groups[0]["lr"] < config.lr
+    for number, checkpoint in enumerate(written):
+        folder = tmp_path / f"resumed_{number}"
+        folder.mkdir()
+        shutil.copy(checkpoint, folder / LAST)
+        resumed = train(config, folder, resume=True)
+        assert resumed.batches_seen == whole.batches_seen
+        assert same_weights(resumed, whole), f"from checkpoint {number}"
+
+
+def test_killed_in_the_middle_of_an_epoch_and_resumed_it_ends_with_the_same_weights(tmp_path):
+    assert run(tmp_path, "--kill-at", "8") == -signal.SIGKILL  # the second epoch's third step
+    state = torch.load(tmp_path / LAST, weights_only=True)
+    assert state["global_step"] == 8
+    assert run(tmp_path, "--resume") == 0
+    resumed = torch.load(tmp_path / "weights.pt", weights_only=True)
+    whole = train().state_dict()
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+    assert not torch.equal(whole["network.head.weight"], state["state_dict"]["network.head.weight"])
+
+
+def test_two_processes_train_as_one(tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    assert run(tmp_path, "--devices", "2", launcher=launcher) == 0
+    two = torch.load(tmp_path / "weights.pt", weights_only=True)
+    one = tiny_training.train_deterministically(1, folder=tmp_path / "one")
+    start = tiny_training.Flat().state_dict()
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6)
+    moved = one.state_dict()["network.head.weight"] - start["head.weight"]
+    assert moved.abs().max() > 1e-3
+
+    def last_row(folder):
+        rows = csv.DictReader((folder / "csv/version_0/metrics.csv").open())
+        return [row for row in rows if row["validation/mad"]][-1]
+
+    halves, whole = last_row(tmp_path), last_row(tmp_path / "one")
+    for name in ("validation/mad", "validation/crps", "validation/ks"):
+        assert float(halves[name]) == pytest.approx(float(whole[name]), rel=1e-4)
+
+
+@pytest.mark.parametrize(("splits", "world"), [(1, 1), (2, 1), (1, 2), (2, 2)])
+def test_an_epoch_holds_every_galaxy_once_however_it_is_dealt_out(splits, world):
+    parts = [list(Batches(40, 8, 7, splits=splits, rank=r, world=world)) for r in range(world)]
+    assert sorted(sum(sum(parts, []), [])) == list(range(40))
+    assert {len(part) for part in sum(parts, [])} == {8 // (splits * world)}
+    steps = [
+        sorted(sum((p for rank in parts for p in rank[k : k + splits]), []))
+        for k in range(0, len(parts[0]), splits)
+    ]
+    whole = [sorted(batch) for batch in Batches(40, 8, 7)]
+    assert steps == whole
+
+
+def test_the_order_is_of_seed_and_epoch_and_goes_on_where_it_stopped():
+    first, second = (list(Batches(20, 4, 0, seen=lambda k=k: k)) for k in (0, 5))
+    assert first != second
+    assert list(Batches(20, 4, 0, seen=lambda: 7)) == second[2:]
+    assert list(Batches(20, 4, 1)) != first
+    assert [len(part) for part in Batches(19, 4, 0)] == [4, 4, 4, 4, 3]
+    assert [len(part) for part in Batches(17, 4, 0)] == [4, 4, 4, 4]  # BatchNorm takes no one
+    with pytest.raises(ValueError, match="no batch"):
+        Batches(3, 8, 0, splits=2)
+
+
+def test_validation_is_dealt_out_whole_in_equally_many_batches():
+    items = Galaxies(21)
+    ranks = [list(in_order(items, 5, rank=rank, world=2)) for rank in range(2)]
+    assert len(ranks[0]) == len(ranks[1]) == 3
+    seen = torch.cat([batch["z_spec"] for rank in ranks for batch in rank])
+    assert torch.equal(seen.sort()[0], items.columns["z_spec"].sort()[0])
+
+
+def test_logs_hold_every_term_its_weight_its_gradient_and_validation_metrics(tmp_path):
+    module = train(replace(CONFIG, gradient_norm_steps=1, epochs=1), tmp_path)
+    rows = list(csv.DictReader((tmp_path / "csv/version_0/metrics.csv").open()))
+    terms = ("ce", "l2", "flux", "invariance", "cde")
+    for term in terms:
+        for kind in ("terms", "weights", "gradient_norms"):
+            assert [row[f"{kind}/{term}"] for row in rows[:5]].count("") == 0
+    assert float(rows[0]["weights/flux"]) == pytest.approx(0.1)
+    probs, z_spec = predict(module, Galaxies(20))
+    measured = float(mad(BINS.mean(probs), z_spec))
+    assert float(rows[-1]["validation/mad"]) == pytest.approx(measured, rel=1e-5)
+    assert list((tmp_path / "tensorboard/version_0").glob("events.*"))
+
+
+def test_a_gradients_norm_is_that_of_the_unweighted_term():
+    config = replace(CONFIG, gradient_norm_steps=1)
+    module = PhotozModule(config, BINS)
+    module.network.train(False)
+    batch = default_collate([Galaxies(8)[k] for k in range(8)])
+    _, terms = module.loss_terms(batch)
+    terms["l2"].backward()
+    total = sum(p.grad.square().sum() for p in module.network.parameters()).sqrt()
+    from photoz_losses import gradient_norms
+
+    norms = gradient_norms(module.loss_terms(batch)[1], module.network.parameters())
+    torch.testing.assert_close(norms["l2"], total)
+
+
+def test_a_schedule_of_weights_moves_once_a_step():
+    module = PhotozModule(CONFIG, BINS)
+    ramp = WeightSchedule(0.1, "linear", steps=100, every=2)
+    terms = {name: (1.0, term) for name, term in module.loss.terms.items()}
+    loss = type(module.loss)(terms | {"invariance": (ramp, terms["invariance"][1])})
+    trained = train(replace(CONFIG, accumulate=2, epochs=1), loss=loss)
+    assert trained.global_step == 6  # 44 galaxies: the last batch of 4 makes two parts of 2
+    assert int(ramp.get_extra_state()) == trained.trainer.global_step
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_detach_cuts_the_second_views_gradient(detach):
+    module = PhotozModule(replace(CONFIG, detach=detach), BINS)
+    batch = Galaxies(8).columns
+    views = module.two_views(batch["image"], batch["ebv"])
+    assert views["logits"].requires_grad
+    assert views["logits_transformed"].requires_grad != detach
+
+
+@pytest.mark.parametrize("options", [{"compile": True}, {"channels_last": True}])
+def test_options_that_only_make_it_faster_change_nothing_but_rounding(options):
+    batch = Galaxies(8).columns
+    plain, other = (PhotozModule(replace(CONFIG, **o), BINS) for o in ({}, options))
+    torch.nn.init.normal_(plain.network.head.weight, std=0.01)
+    other.load_state_dict(plain.state_dict())
+    if "compile" in options:
+        other.network.compile(backend="eager")  # the graph, without a C++ compiler's minute
+    image, ebv = batch["image"], batch["ebv"]
+    torch.testing.assert_close(other(image, ebv), plain(image, ebv), rtol=1e-4, atol=1e-5)
+
+
+def test_the_crop_moves_in_training_and_is_the_middle_else():
+    image = torch.arange(36.0).view(1, 1, 6, 6).expand(64, 5, 6, 6)
+    torch.manual_seed(0)
+    corners = jittered(image, 4)[:, 0, 0, 0]
+    assert {*corners.tolist()} == {6.0 * y + x for y in range(3) for x in range(3)}
+    assert jittered(image, 6) is image
+    module = PhotozModule(replace(CONFIG, side=16), BINS)
+    large = Galaxies(4, side=20).columns
+    middle = large["image"][..., 2:18, 2:18]
+    assert torch.equal(module.masses(large["image"], large["ebv"]), module.masses(middle, large["ebv"]))
+
+
+def placed(module: nn.Module, place) -> nn.Module:
+    """The module with every parameter and buffer replaced."""
+    module = copy.deepcopy(module)
+    for part in module.modules():
+        for name, value in part._parameters.items():
+            if value is not None:
+                part._parameters[name] = nn.Parameter(place(value.detach()))
+        for name, value in part._buffers.items():
+            if value is not None:
+                part._buffers[name] = place(value)
+    return module
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("network", ["small", "resnet50"])
+def test_terms_and_metrics_on_fake_cuda_tensors_under_bf16(group, network):
+    """A tensor left on the CPU, or a look at a value, raises under FakeTensorMode."""
+    module = PhotozModule(replace(small(group), network=network), BINS)
+    mode = FakeTensorMode(allow_non_fake_inputs=False)
+
+    def place(value):
+        with mode:
+            return torch.empty_like(mode.from_tensor(value), device="cuda")
+
+    module = placed(module, place)
+    batch = {name: place(value) for name, value in Galaxies(4, side=32).columns.items()}
+    with mode, torch.autocast("cuda", torch.bfloat16):
+        total, terms = module.loss_terms(batch)
+        total.backward()
+    assert {(value.device.type, value.dtype) for value in terms.values()} == {
+        ("cuda", torch.float32)
+    }
+    assert set(terms) == set(module.loss.weights)
+    assert all(p.grad.device.type == "cuda" for p in module.network.parameters())
+    with mode, torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
+        module.network.eval()
+        logits = module(batch["image"], batch["ebv"])
+        assert logits.dtype == torch.bfloat16
+        module.metrics.update(probs=logits.float().softmax(-1), z_spec=batch["z_spec"])
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_whole_step_on_the_meta_device(group):
+    config = replace(small(group), network="resnet50", schedule="constant")
+    module = PhotozModule(config, BINS)
+    module = placed(module, lambda value: value.to("meta"))
+    batch = {name: value.to("meta") for name, value in Galaxies(4, side=32).columns.items()}
+    optimiser = torch.optim.Adam(module.parameters(), lr=config.lr)
+    total, _ = module.loss_terms(batch)
+    total.backward()
+    optimiser.step()
+    assert all(p.grad is not None for p in module.network.parameters())
+    assert len(optimiser.state) == len(list(module.network.parameters()))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("group", GROUPS)
+def test_two_steps_on_a_gpu_are_those_on_the_cpu(group):
+    changed = {"steps": 2, "batch": 8, "log_steps": 1, "optimiser": "sgd", "schedule": "constant"}
+    config = replace(small(group), **changed)
+    modules = {}
+    for device in ("cpu", "cuda"):
+        placed_on = replace(config, device=device)
+        modules[device] = fit(
+            placed_on, Galaxies(16), None, BINS, progress=False, view=tiny_training.Flip()
+        )
+    there = modules["cuda"].cpu().state_dict()
+    for name, value in modules["cpu"].state_dict().items():
+        torch.testing.assert_close(there[name], value, rtol=1e-3, atol=1e-4)
