@@ -2,11 +2,12 @@
 
     python benchmarks/metrics.py
 
-Every score of each galaxy: in batches, as an evaluation goes, and in one call for all galaxies,
-where each result of one number a bin is larger than the processor's cache. Beside them what
-other packages compute of the same, for as many galaxies as they finish in a while. Seconds for
-100,000 galaxies: medians over the rounds of the wall's clock and of the processor's own, and the
-least of the latter, which on a machine that is shared is the nearest to one that is not.
+Every score of each galaxy: in batches, as an evaluation goes, and in one call for all galaxies;
+one function after the other, and all of them from masses read once (`galaxy_scores`). Beside
+them what other packages compute of the same, for as many galaxies as they finish in a while.
+Seconds for 100,000 galaxies: medians over the rounds of the wall's clock and of the processor's
+own, and the least of the latter, which on a machine that is shared is the nearest to one that is
+not.
 """
 
 import argparse
@@ -33,11 +34,20 @@ def ours(bins: RedshiftBins) -> dict[str, Call]:
         "cde_loss": lambda p, z: metrics.cde_loss(p, z, bins, **each),
         "crps": lambda p, z: metrics.crps(p, z, bins, **each),
         "log_score": lambda p, z: metrics.log_score(p, z, bins, **each),
+        "brier": lambda p, z: metrics.brier(p, z, bins, **each),
+        "entropy": lambda p, z: metrics.entropy(p, bins, **each),
+        "credibility, central": lambda p, z: metrics.credibility(p, z, bins),
+        "credibility, highest density": lambda p, z: metrics.credibility(
+            p, z, bins, interval="highest_density"
+        ),
         "mean": lambda p, z: bins.mean(p),
         "median": lambda p, z: bins.median(p),
         "mode": lambda p, z: bins.mode(p),
-        "coverage": lambda p, z: metrics.coverage(p, z, bins, level=[0.5, 0.68, 0.95]),
     }
+
+
+def together(bins: RedshiftBins) -> Call:
+    return lambda p, z: metrics.galaxy_scores(p, z, bins)
 
 
 def theirs(bins: RedshiftBins) -> dict[str, tuple[int, Call]]:
@@ -108,6 +118,8 @@ def main() -> None:
         candidates[f"{name}, one call"] = (
             options.galaxies, lambda c=call: c(probs, z_spec)  # type: ignore[misc]
         )  # fmt: skip
+    candidates["galaxy_scores"] = options.galaxies, in_batches(together(bins))
+    candidates["galaxy_scores, one call"] = options.galaxies, lambda: together(bins)(probs, z_spec)
     for name, (number, call) in theirs(bins).items():
         candidates[name] = number, lambda c=call, n=number: c(probs[:n], z_spec[:n])  # type: ignore[misc]
 

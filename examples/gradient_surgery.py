@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from evaluation import evaluate, save_results
+from evaluation import Row, evaluate, save_results
 from galaxies import Photometry, load_photometry, split
 from photometry_mlp import features, network
 from torch import Tensor, nn
@@ -63,8 +63,8 @@ def train(
     targets: dict[str, Tensor],
     bins: RedshiftBins,
     options: argparse.Namespace,
-) -> tuple[nn.Module, dict[str, float], dict[str, float]]:
-    """A network, and of its last step each term's weight and the length of its gradient."""
+) -> tuple[nn.Module, Row]:
+    """A network; each term's weight and length of gradient at the last step; steps in conflict."""
     torch.manual_seed(options.seed)
     model = network(inputs.shape[-1], len(bins), options.width)
     loss = total_loss(way, bins, options.steps)
@@ -75,25 +75,28 @@ def train(
     optimizer = torch.optim.AdamW(groups, lr=options.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, total_steps=options.steps)
     aggregator = UPGrad()
-    weights, norms = {}, {}
+    row: Row = {}
     for step in trange(options.steps, desc=way):
         rows = torch.randint(len(inputs), (options.batch,))
         batch = {name: value[rows] for name, value in targets.items()}
         total, terms = loss(logits=model(inputs[rows]), **batch)
         if step == options.steps - 1:
-            weights = loss.current_weights()
+            row |= {f"weight_{name}": value for name, value in loss.current_weights().items()}
             norms = gradient_norms(terms, model.parameters())
+            row |= {f"gradient_{name}": float(norm) for name, norm in norms.items()}
         optimizer.zero_grad()
         if way == "surgery":
             gamma = loss.current_weights()
             backward([gamma[name] * term for name, term in terms.items()])
-            jac_to_grad(model.parameters(), aggregator)
+            shares = jac_to_grad(model.parameters(), aggregator)  # all alike without a conflict
+            conflict = bool((shares - 1 / len(terms)).abs().max() > 1e-3)
+            row["conflicts"] = row.get("conflicts", 0) + conflict
         else:
             total.backward()
         optimizer.step()
         schedule.step()
         loss.step()
-    return model.eval(), weights, {name: float(norm) for name, norm in norms.items()}
+    return model.eval(), row
 
 
 def prepared(galaxies: Photometry, bins: RedshiftBins) -> dict[str, Tensor]:
@@ -114,16 +117,15 @@ def main() -> None:
 
     rows = {}
     for way in WAYS:
-        model, weights, norms = train(way, inputs, targets, bins, options)
+        model, row = train(way, inputs, targets, bins, options)
         with torch.no_grad():
-            row, _ = evaluate(model(held_out).softmax(-1), test.z_spec, bins)
-        rows[way] = row | {f"weight_{name}": weight for name, weight in weights.items()}
-        rows[way] |= {f"gradient_{name}": norm for name, norm in norms.items()}
+            rows[way] = row | evaluate(model(held_out).softmax(-1), test.z_spec, bins)[0]
 
     print(f"\n{len(test)} held-out galaxies; weights (gradients) of ce, flux, cde at the last step")
     for way, row in rows.items():
         pulls = (f"{row[f'weight_{x}']:.2f} ({row[f'gradient_{x}']:.2g})" for x in TERMS)
         print(f"{way:<12} MAD {row['mad']:.4f}  CRPS {row['crps']:.4f}  {'  '.join(pulls)}")
+    print(f"{rows['surgery']['conflicts']} of {options.steps} steps had gradients in conflict")
     options.output.mkdir(parents=True, exist_ok=True)
     save_results(options.output, rows, vars(options))
 

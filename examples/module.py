@@ -24,6 +24,7 @@ from photoz_losses import (
     RedshiftCrossEntropy,
     TotalLoss,
     gradient_norms,
+    two_views,
 )
 from photoz_losses.metrics import photo_z_metrics
 from photoz_losses.transforms import RandomDihedral, ResampleBackground
@@ -124,20 +125,12 @@ class PhotozModule(L.LightningModule):
         inputs = dict(batch) | {"parameters": list(self.network.parameters())}
         image, ebv = jittered(batch["image"], self.config.side), batch["ebv"]
         if "invariance" in self.loss.weights and self.loss.active("invariance"):
-            inputs |= self.two_views(image, ebv)
+            views = two_views(self, image, self.view, ebv, detach=self.config.detach)
+            inputs |= views._asdict()
         else:
             inputs["logits"] = self(self.view(image) if self.config.augmented else image, ebv)
         total, terms = self.loss(**inputs)
         return total, terms
-
-    def two_views(self, image: Tensor, ebv: Tensor) -> dict[str, Tensor]:
-        other = self.view(image)
-        if self.config.detach:
-            with torch.no_grad():
-                transformed = self(other, ebv)
-            return {"logits": self(image, ebv), "logits_transformed": transformed}
-        logits, transformed = self(torch.cat([image, other]), ebv.repeat(2)).chunk(2)
-        return {"logits": logits, "logits_transformed": transformed}
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
         number = (self.config.seed, self.batches_seen, self.global_rank)

@@ -14,18 +14,21 @@ SOURCE = Path(photoz_losses.__file__).parent
 INVENTORY = {
     photoz_losses: """
         CDELoss CRPSLoss FluxLoss InvarianceLoss L2Penalty ReLoBRaLo RedshiftBins
-        RedshiftCrossEntropy SpectrophotometricFluxLoss TotalLoss UncertaintyWeights
-        WeightSchedule cde_loss cross_entropy crps_loss flux_loss flux_residual gradient_norms
-        invariance_loss l2_penalty photometry rebin transforms""",
+        RedshiftCrossEntropy RotationDerivativeLoss SpectrophotometricFluxLoss TotalLoss
+        UncertaintyWeights Views WeightSchedule average_views cde_loss cross_entropy crps_loss
+        flux_loss flux_residual gradient_norms invariance_loss l2_penalty photometry rebin
+        rotation_derivative rotation_derivative_loss transforms two_views""",
     calibration: "PITRecalibration TemperatureScaling",
     photometry: """
         FilterSet FluxTable Spectra SyntheticPhotometry Templates flux_residual
         read_sdss_spectra relative_variance""",
-    transforms: "RandomDihedral ResampleBackground dihedral resample_background",
+    transforms: """
+        RandomDihedral RandomRotation ResampleBackground SourceMask dihedral
+        resample_background rotate source_mask tangent_image""",
     metrics: """
         CRPS MAD PIT PRESETS RMS Bias Binned Brier CDELoss Coverage Entropy LogScore
         OutlierRate PITStatistics PerBin PhotoZMetrics Preset SigmaIQR bias binned brier
-        cde_loss coverage credibility crps entropy log_score mad outlier_rate
+        cde_loss coverage credibility crps entropy galaxy_scores log_score mad outlier_rate
         photo_z_metrics pit pit_histogram pit_statistics rms sigma_iqr standard_error""",
     plots: """
         plot_binned plot_coverage plot_densities plot_gallery plot_nz plot_pit plot_pp
@@ -35,16 +38,20 @@ MAY_IMPORT = {  # room: the rooms below it
     "_check": set(),
     "_float64": set(),
     "_values": {"_check"},
-    "bins": {"_check", "_float64", "_values"},
+    "_whole": set(),
+    "_blocks": {"_check"},
+    "bins": {"_blocks", "_check", "_float64", "_values"},
     "rebinning": {"bins", "_check"},
     "calibration": {"bins", "_float64"},
     "photometry": {"bins", "_check", "_float64"},
     "losses": {"bins", "_check", "_float64", "_values", "photometry"},
     "transforms": {"_check"},
-    "metrics": {"bins", "_check", "losses"},
-    "io": {"bins"},
+    "_forward_mode": set(),
+    "views": {"transforms", "_check", "_forward_mode"},
+    "metrics": {"bins", "_blocks", "_check", "losses"},
+    "io": {"bins", "_whole"},
     "plots": {"bins", "_check", "metrics"},
-    "report": {"bins", "_check", "io", "metrics", "plots"},
+    "report": {"bins", "_check", "_whole", "io", "metrics", "plots"},
 }
 ORDER = {  # within a room: a file may import those before it
     "photometry": [
@@ -53,13 +60,16 @@ ORDER = {  # within a room: a file may import those before it
         *("_header", "_pieces", "_mapped", "_store", "_build", "table"),
     ],
     "losses": [
-        *("_reduce", "cross_entropy", "cde", "crps", "invariance", "flux"),
+        *("_reduce", "cross_entropy", "cde", "crps", "invariance", "rotation", "flux"),
         *("schedule", "weights", "total", "gradients"),
     ],
-    "transforms": ["_images", "dihedral", "background"],
+    "transforms": [
+        *("_images", "dihedral", "rotation", "tangent"),
+        *("clipping", "correlation", "background", "sources"),
+    ],
     "metrics": [
         *("_streaming", "_samples", "_weighted", "point"),
-        *("pit", "uniformity", "intervals", "scores"),
+        *("pit", "uniformity", "intervals", "scores", "galaxies"),
         *("bootstrap", "binned", "presets"),
     ],
     "plots": ["_axes", "pit", "redshifts", "densities", "binned", "samples", "coverage"],

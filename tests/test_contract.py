@@ -25,6 +25,7 @@ from photoz_losses import (
     RedshiftBins,
     RedshiftCrossEntropy,
     ReLoBRaLo,
+    RotationDerivativeLoss,
     SpectrophotometricFluxLoss,
     TotalLoss,
     UncertaintyWeights,
@@ -36,6 +37,7 @@ from photoz_losses import (
     invariance_loss,
     metrics,
     rebin,
+    rotation_derivative_loss,
 )
 from photoz_losses.calibration import PITRecalibration, TemperatureScaling
 from photoz_losses.photometry import (
@@ -44,7 +46,7 @@ from photoz_losses.photometry import (
     flux_residual,
     relative_variance,
 )
-from photoz_losses.transforms import RandomDihedral, ResampleBackground
+from photoz_losses.transforms import RandomDihedral, RandomRotation, ResampleBackground
 
 EDGES = (0.0, 0.05, 0.1, 0.25, 0.3, 0.4)
 BINS = RedshiftBins(EDGES)
@@ -154,6 +156,19 @@ LOSSES = [
         )
         for distance in ("l2", "symmetric_kl", "cramer")
     ),
+    *(
+        Loss(
+            f"RotationDerivativeLoss[{distance}]",
+            lambda logits, derivative, _d=distance, **options: rotation_derivative_loss(
+                logits, derivative, distance=_d, bins=BINS, temperature=2.0, **options
+            ),
+            lambda _d=distance, **options: RotationDerivativeLoss(
+                _d, bins=RedshiftBins(EDGES), temperature=2.0, **options
+            ),
+            ("derivative",),
+        )
+        for distance in ("l2", "symmetric_kl", "cramer")
+    ),
 ]
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
 
@@ -174,6 +189,7 @@ def batch(galaxies: int = 4, dtype: torch.dtype = torch.float64) -> dict[str, Te
     }
     z = 0.02 + 0.36 * torch.rand(galaxies, generator=generator, dtype=torch.float64)
     values |= {"variance": draw(2).exp(), "ivar": (3 * draw(1) + draw(120).tanh()).exp()}
+    values["derivative"] = draw(5)
     return {name: value.to(dtype) for name, value in values.items()} | {"z_spec": z}
 
 
@@ -270,7 +286,7 @@ def test_gradcheck_in_every_floating_argument(loss):
 def test_float64_is_kept_and_everything_else_is_float32(loss, given_type, result):
     logits, others = arguments(loss)
     rounded = logits.to(given_type)
-    if "other" in loss.inputs:
+    if loss.inputs in [("other",), ("derivative",)]:
         others = [x.to(given_type) for x in others]
     value = loss.function(rounded, *others, reduction="none")
     assert value.dtype == result
@@ -371,7 +387,7 @@ def on_fake_cuda(mode: FakeTensorMode, module: nn.Module) -> nn.Module:
     """The module with every buffer a fake CUDA tensor."""
     module = copy.deepcopy(module)
     for part in module.modules():
-        for name, buffer in part._buffers.items():
+        for name, buffer in part.named_buffers(recurse=False):
             with mode:
                 part._buffers[name] = torch.empty_like(mode.from_tensor(buffer), device="cuda")
     return module
@@ -450,12 +466,66 @@ def test_the_batch_of_this_table_has_bands_on_both_sides_of_min_snr():
     assert 0 < weight.sum() < weight.numel()
 
 
-@pytest.mark.parametrize("transform", [RandomDihedral(), ResampleBackground(unbiased=True)])
+DISC = torch.ones(8, 8).tril().bool()
+TRANSFORMS = {
+    "RandomDihedral": RandomDihedral,
+    "RandomRotation": lambda **source: RandomRotation(2, **source),
+    "bicubic": lambda **source: RandomRotation(interpolation="bicubic", **source),
+    "ResampleBackground": lambda **source: ResampleBackground(unbiased=True, **source),
+    "correlated": lambda **source: ResampleBackground(correlated=True, **source),
+    "masked": lambda **source: ResampleBackground(mask=DISC, **source),
+    "masked, correlated": lambda **source: ResampleBackground(mask=DISC, correlated=True, **source),
+}
+every_transform = pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+
+
+@every_transform
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_transforms_run_on_fake_cuda_tensors(transform, dtype):
-    with FakeTensorMode():
-        view = transform(torch.empty(3, 5, 8, 8, device="cuda", dtype=dtype))
-    assert (view.device.type, view.dtype, view.shape) == ("cuda", dtype, (3, 5, 8, 8))
+    mode = FakeTensorMode()
+    module = on_fake_cuda(mode, transform())
+    with mode:
+        view = module(torch.empty(3, 5, 8, 8, device="cuda", dtype=dtype))
+    assert (view.device.type, view.dtype, view.shape[:2]) == ("cuda", dtype, (3, 5))
+
+
+@every_transform
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str
+)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_transforms_keep_type_and_memory_format(transform, dtype, layout):
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    images = images.to(dtype).contiguous(memory_format=layout)
+    view = transform(generator=torch.Generator().manual_seed(0))(images)
+    assert view.dtype == dtype
+    assert view.is_contiguous(memory_format=layout)
+    assert view.isfinite().all()
+    assert torch.equal(view, transform(generator=torch.Generator().manual_seed(0))(images))
+
+
+@every_transform
+def test_transforms_compile_to_one_graph(transform):
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.compiler.reset()
+    compiled = torch.compile(transform(), fullgraph=True, backend="aot_eager")
+    assert compiled(images).shape[:2] == (2, 3)
+
+
+@every_transform
+def test_transforms_with_a_generator_compile_with_a_break(transform):
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.compiler.reset()
+    compiled = torch.compile(
+        transform(generator=torch.Generator().manual_seed(1)), backend="aot_eager"
+    )
+    expected = transform(generator=torch.Generator().manual_seed(1))(images)
+    torch.testing.assert_close(compiled(images), expected)
+
+
+@every_transform
+def test_transforms_take_an_empty_batch(transform):
+    assert transform()(torch.empty(0, 5, 8, 8)).shape[:2] == (0, 5)
 
 
 def test_rebin_runs_on_fake_cuda_tensors():
@@ -502,7 +572,7 @@ def test_weights_between_terms_run_on_fake_cuda_tensors(weighting):
     "name",
     [
         *("mad", "bias", "outlier_rate", "pit", "cde_loss", "crps"),
-        *("log_score", "brier", "credibility", "coverage"),
+        *("log_score", "brier", "credibility", "coverage", "galaxy_scores"),
     ],
 )
 def test_metrics_run_on_fake_cuda_tensors(name):
@@ -512,7 +582,9 @@ def test_metrics_run_on_fake_cuda_tensors(name):
         z = torch.empty(4, device="cuda")
         point = name in ("mad", "bias", "outlier_rate")
         inputs = (z, z) if point else (torch.empty(4, 5, device="cuda"), z, bins)
-        assert getattr(metrics, name)(*inputs).device.type == "cuda"
+        value = getattr(metrics, name)(*inputs)
+        each = value.values() if isinstance(value, dict) else [value]
+        assert all(one.device.type == "cuda" for one in each)
 
 
 @every_loss

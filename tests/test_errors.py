@@ -19,10 +19,12 @@ from photoz_losses import (
     RedshiftBins,
     RedshiftCrossEntropy,
     ReLoBRaLo,
+    RotationDerivativeLoss,
     SpectrophotometricFluxLoss,
     TotalLoss,
     UncertaintyWeights,
     WeightSchedule,
+    average_views,
     cde_loss,
     cross_entropy,
     crps_loss,
@@ -33,6 +35,9 @@ from photoz_losses import (
     l2_penalty,
     metrics,
     rebin,
+    rotation_derivative,
+    rotation_derivative_loss,
+    two_views,
 )
 from photoz_losses.calibration import PITRecalibration, TemperatureScaling
 from photoz_losses.photometry import (
@@ -45,9 +50,12 @@ from photoz_losses.photometry import (
 )
 from photoz_losses.transforms import (
     RandomDihedral,
+    RandomRotation,
     ResampleBackground,
     dihedral,
     resample_background,
+    rotate,
+    source_mask,
 )
 
 NAN, INF = float("nan"), float("inf")
@@ -151,6 +159,7 @@ READERS = {
     "metrics.entropy": lambda p: metrics.entropy(p, BINS),
     "metrics.credibility": lambda p: metrics.credibility(p, Z, BINS),
     "metrics.coverage": lambda p: metrics.coverage(p, Z, BINS),
+    "metrics.galaxy_scores": lambda p: metrics.galaxy_scores(p, Z, BINS),
     "metrics.PITStatistics": lambda p: metrics.PITStatistics(BINS).update(p, Z),
     "metrics.LogScore": lambda p: metrics.LogScore(BINS).update(p, Z),
     "metrics.Brier": lambda p: metrics.Brier(BINS).update(p, Z),
@@ -203,6 +212,7 @@ OF_REDSHIFTS = {
         PROBS, z, BINS, interval="highest_density"
     ),
     "metrics.coverage": lambda z: metrics.coverage(PROBS, z, BINS),
+    "metrics.galaxy_scores": lambda z: metrics.galaxy_scores(PROBS, z, BINS),
     "metrics.PITStatistics": lambda z: metrics.PITStatistics(BINS).update(PROBS, z),
     "metrics.LogScore": lambda z: metrics.LogScore(BINS).update(PROBS, z),
     "metrics.Brier": lambda z: metrics.Brier(BINS).update(PROBS, z),
@@ -240,6 +250,8 @@ OF_LOGITS = {
     ),
     "invariance_loss": lambda x: invariance_loss(x, x, bins=BINS),
     "InvarianceLoss": lambda x: InvarianceLoss(bins=BINS)(x, x),
+    "rotation_derivative_loss": lambda x: rotation_derivative_loss(x, LOGITS, bins=BINS),
+    "RotationDerivativeLoss": lambda x: RotationDerivativeLoss(bins=BINS)(x, LOGITS),
     "TemperatureScaling": lambda x: FITTED[0](x),
     "PITRecalibration": lambda x: FITTED[1](x),
     "TemperatureScaling.fit": lambda x: TemperatureScaling(BINS).fit(x, Z),
@@ -269,6 +281,8 @@ WITH_REDUCTION = {
     )(LOGITS, FLUX, Z),
     "invariance_loss": lambda r: invariance_loss(LOGITS, LOGITS, reduction=r),
     "InvarianceLoss": lambda r: InvarianceLoss(reduction=r)(LOGITS, LOGITS),
+    "rotation_derivative_loss": lambda r: rotation_derivative_loss(LOGITS, LOGITS, reduction=r),
+    "RotationDerivativeLoss": lambda r: RotationDerivativeLoss(reduction=r)(LOGITS, LOGITS),
     "metrics.cde_loss": lambda r: metrics.cde_loss(PROBS, Z, BINS, reduction=r),
     "metrics.crps": lambda r: metrics.crps(PROBS, Z, BINS, reduction=r),
     "metrics.log_score": lambda r: metrics.log_score(PROBS, Z, BINS, reduction=r),
@@ -355,6 +369,10 @@ for name, call in (
 INVARIANCE = {
     "invariance_loss": lambda **options: invariance_loss(LOGITS, LOGITS, **options),
     "InvarianceLoss": lambda **options: InvarianceLoss(**options),
+    "rotation_derivative_loss": lambda **options: rotation_derivative_loss(
+        LOGITS, LOGITS, **options
+    ),
+    "RotationDerivativeLoss": lambda **options: RotationDerivativeLoss(**options),
 }
 for name, call in INVARIANCE.items():
     for options, *says in (
@@ -376,6 +394,115 @@ case(
     "invariance_loss: second view as probabilities",
     lambda: invariance_loss(LOGITS, PROBS, bins=BINS),
     ValueError, "logits_transformed", "look like probabilities",
+)  # fmt: skip
+
+for name, call in (
+    ("invariance_loss", lambda t: invariance_loss(LOGITS, LOGITS, temperature=t)),
+    ("InvarianceLoss", lambda t: InvarianceLoss(temperature=t)),
+    ("rotation_derivative_loss", lambda t: rotation_derivative_loss(LOGITS, LOGITS, temperature=t)),
+    ("RotationDerivativeLoss", lambda t: RotationDerivativeLoss(temperature=t)),
+):
+    for value in (0.0, -1.0, NAN, INF):
+        case(
+            f"{name}: temperature {value}",
+            lambda c=call, t=value: c(t), ValueError, "temperature", "positive", str(value),
+        )  # fmt: skip
+for fault, rows, error, *says in (
+    ("a mask", torch.tensor([True, False]), TypeError, "int64", "bool"),
+    ("a list", [0], TypeError, "int64", "list"),
+    ("negative", torch.tensor([-1]), ValueError, "0 to 1", "-1"),
+    ("too large", torch.tensor([2]), ValueError, "0 to 1", "2"),
+    ("2-D", torch.tensor([[0]]), ValueError, "(M,)", "(1, 1)"),
+    ("too many", torch.tensor([0, 1]), ValueError, "(2, 4) of the rows of logits", "(1, 4)"),
+):
+    case(
+        f"invariance_loss: rows {fault}",
+        lambda r=rows: invariance_loss(LOGITS, LOGITS[:1], rows=r), error, *says,
+    )  # fmt: skip
+case(
+    "rotation_derivative_loss: other bins",
+    lambda: rotation_derivative_loss(LOGITS, LOGITS[:, 1:]),
+    ValueError, "derivative", "(2, 4)", "(2, 3)",
+)  # fmt: skip
+case(
+    "rotation_derivative_loss: integer",
+    lambda: rotation_derivative_loss(LOGITS, LOGITS.long()),
+    TypeError, "derivative", "floating-point", "int64",
+)  # fmt: skip
+
+# Views of a batch --------------------------------------------------------------------------------
+
+
+def first_pixels(images, *extra):
+    """A model of four bins."""
+    return images.flatten(1)[:, :4]
+
+
+TWO_VIEWS = {
+    "number of images": (lambda x: x[:1], ValueError, "view", "(2, 5, H, W)", "(1, 5, 8, 8)"),
+    "bands": (lambda x: x[:, :3], ValueError, "view", "(2, 5, H, W)", "their bands"),
+    "size": (lambda x: x[..., 1:], ValueError, "view", "(8, 8)", "(8, 7)", "crop", "detach=True"),
+    "type": (lambda x: x.double(), TypeError, "view", "float32", "float64"),
+    "device": (lambda x: x.to("meta"), ValueError, "view", "device cpu", "meta"),
+    "a tuple": (lambda x: (x, 0), TypeError, "view", "tensor of images", "tuple"),
+}
+for fault, (view, error, *says) in TWO_VIEWS.items():
+    case(
+        f"two_views: view changes {fault}",
+        lambda v=view: two_views(first_pixels, IMAGES, v),
+        error,
+        *says,
+    )
+    if fault != "size":
+        case(
+            f"two_views: view changes {fault}, detached",
+            lambda v=view: two_views(first_pixels, IMAGES, v, detach=True), error, *says,
+        )  # fmt: skip
+        case(
+            f"average_views: view changes {fault}",
+            lambda v=view: average_views(first_pixels, IMAGES, [v]), error, *says,
+        )  # fmt: skip
+for value in (0.0, 1.1, NAN):
+    case(
+        f"two_views: fraction {value}",
+        lambda f=value: two_views(first_pixels, IMAGES, torch.flip, fraction=f),
+        ValueError, "fraction", "(0, 1]", str(value),
+    )  # fmt: skip
+OF_MODEL = {
+    "two_views": lambda model, x: two_views(model, x, torch.neg),
+    "two_views detached": lambda model, x: two_views(model, x, torch.neg, detach=True),
+    "average_views": lambda model, x: average_views(model, x, None),
+    "rotation_derivative": lambda model, x: rotation_derivative(model, x),
+}
+for name, call in OF_MODEL.items():
+    for fault, model, images, error, *says in (
+        ("two outputs", lambda x: (x, x), IMAGES, TypeError, "model", "logits alone"),
+        ("one number", lambda x: x.sum(), IMAGES, ValueError, "model", "one row", "C)", "()"),
+        ("too few rows", lambda x: x[1:], IMAGES, ValueError, "model", "one row", "C)"),
+        ("one image", first_pixels, IMAGES[0], ValueError, "images", "unsqueeze(0)"),
+        ("integers", first_pixels, IMAGES.int(), TypeError, "images", ".float()"),
+    ):
+        case(f"{name}: {fault}", lambda c=call, m=model, x=images: c(m, x), error, *says)
+case(
+    "average_views: no views",
+    lambda: average_views(first_pixels, IMAGES, []), ValueError, "views is empty", "None",
+)  # fmt: skip
+case(
+    "average_views: oblong",
+    lambda: average_views(first_pixels, IMAGES[..., 1:], None), ValueError, "images", "square",
+)  # fmt: skip
+case(
+    "average_views: training mode",
+    lambda: average_views(nn.Flatten(), IMAGES, None), ValueError, "training mode", "model.eval()",
+)  # fmt: skip
+case(
+    "rotation_derivative: small images",
+    lambda: rotation_derivative(first_pixels, IMAGES[..., :3]), ValueError, "at least 4", "(8, 3)",
+)  # fmt: skip
+case(
+    "rotation_derivative: detached",
+    lambda: rotation_derivative(lambda x: first_pixels(x.detach()), IMAGES),
+    ValueError, "do not follow its images",
 )  # fmt: skip
 
 # The sum of terms --------------------------------------------------------------------------------
@@ -724,6 +851,9 @@ TRANSFORMS = {
     "RandomDihedral": lambda x: RandomDihedral()(x),
     "resample_background": resample_background,
     "ResampleBackground": lambda x: ResampleBackground()(x),
+    "rotate": lambda x: rotate(x, torch.zeros(len(x))),
+    "RandomRotation": lambda x: RandomRotation()(x),
+    "source_mask": source_mask,
 }
 for name, call in TRANSFORMS.items():
     for fault, images, error, *says in (
@@ -732,7 +862,7 @@ for name, call in TRANSFORMS.items():
         ("NumPy", IMAGES.numpy(), TypeError, "torch.Tensor", "ndarray", "torch.as_tensor"),
     ):
         case(f"{name}: images {fault}", lambda c=call, x=images: c(x), error, "images", *says)
-for name in ("dihedral", "RandomDihedral"):
+for name in ("dihedral", "RandomDihedral", "rotate", "RandomRotation"):
     case(
         f"{name}: images not square",
         lambda c=TRANSFORMS[name]: c(IMAGES[..., 1:]),
@@ -763,6 +893,86 @@ for options, *says in (
         f"ResampleBackground: {name}",
         lambda o=options: ResampleBackground(**o), ValueError, *says,
     )  # fmt: skip
+
+MASK = torch.zeros(2, 8, 8, dtype=torch.bool)
+for fault, mask, error, *says in (
+    ("float", MASK.float(), TypeError, "bool", "float32", "> 0"),
+    ("NumPy", MASK.numpy(), TypeError, "torch.Tensor", "ndarray"),
+    ("of other pixels", MASK[..., 1:], ValueError, "(2, 8, 8)", "(2, 5, 8, 8)", "(2, 8, 7)"),
+    ("of another batch", MASK[:1], ValueError, "(2, 8, 8)", "(1, 8, 8)"),
+    ("of one band", MASK[:, None], ValueError, "(2, 5, 8, 8)", "(2, 1, 8, 8)"),
+    ("of one image", MASK[0], ValueError, "(2, 8, 8)", "(8, 8)"),
+):
+    for name in ("mask", "sources"):
+        options = {"mask": MASK, name: mask}
+        for caller, call in (
+            ("resample_background", resample_background),
+            ("ResampleBackground", ResampleBackground()),
+        ):
+            case(
+                f"{caller}: {name} {fault}",
+                lambda c=call, o=options: c(IMAGES, **o), error, f"{name} must", *says,
+            )  # fmt: skip
+case(
+    "resample_background: sources alone",
+    lambda: resample_background(IMAGES, sources=MASK), ValueError, "sources", "mask=None",
+)  # fmt: skip
+case(
+    "ResampleBackground: mask of a batch",
+    lambda: ResampleBackground(mask=MASK), ValueError, "mask", "(H, W)", "(2, 8, 8)", "the call",
+)  # fmt: skip
+case(
+    "ResampleBackground: mask of other pixels",
+    lambda: ResampleBackground(mask=MASK[0, 1:])(IMAGES), ValueError, "mask", "(2, 7, 8)",
+)  # fmt: skip
+ANGLE = torch.zeros(2)
+for fault, angle, error, *says in (
+    ("of another batch", torch.zeros(3), ValueError, "(2,)", "(3,)"),
+    ("of shape (N, 1)", ANGLE[:, None], ValueError, "(2,)", "squeeze(-1)"),
+    ("one number", torch.tensor(0.1), ValueError, "(2,)", "()"),
+    ("of degrees, integer", torch.tensor([90, 0]), TypeError, "floating-point", "int64"),
+    ("NaN", ANGLE * NAN, ValueError, "finite"),
+    ("infinite", ANGLE + INF, ValueError, "finite"),
+):
+    case(f"rotate: angle {fault}", lambda a=angle: rotate(IMAGES, a), error, "angle", *says)
+for fault, side, options, *says in (
+    ("too large", 90, {"crop": 64}, "crop 64 needs", "92 x 92", "90 x 90"),
+    (
+        "too large, bicubic",
+        92,
+        {"crop": 64, "interpolation": "bicubic"},
+        "crop 64 needs",
+        "94 x 94",
+        "92 x 92",
+    ),
+    ("of other parity", 91, {"crop": 64}, "crop must be odd", "91", "64", "90 x 90", "crop=63"),
+    ("of other parity, even", 92, {"crop": 1}, "crop must be even", "92", "crop=2"),
+    ("zero", 92, {"crop": 0}, "crop must be at least 1", "0"),
+    ("none left", 2, {}, "images must", "4 x 4", "2 x 2"),
+    ("none left, bicubic", 1, {"interpolation": "bicubic"}, "images must", "3 x 3", "1 x 1"),
+    ("of an unknown kernel", 92, {"interpolation": "nearest"}, "interpolation", "'bilinear'"),
+):
+    images = torch.ones(2, 1, side, side)
+    case(
+        f"rotate: crop {fault}",
+        lambda x=images, o=options: rotate(x, ANGLE, **o),
+        ValueError,
+        *says,
+    )
+    case(
+        f"RandomRotation: crop {fault}",
+        lambda x=images, o=options: RandomRotation(**o)(x), ValueError, *says,
+    )  # fmt: skip
+for options, *says in (
+    ({"keep": "centre"}, "keep", "'central', 'all'"),
+    ({"missing": "drop"}, "missing", "'raise', 'keep'"),
+    ({"n_sigma": 0.0}, "n_sigma", "positive", "0.0"),
+    ({"n_pixels": 0}, "n_pixels", "positive", "0"),
+    ({"fwhm": -1.0}, "fwhm", "negative", "-1.0"),
+    ({"grow": NAN}, "grow", "negative", "nan"),
+):
+    name = " ".join(f"{key} {value}" for key, value in options.items())
+    case(f"source_mask: {name}", lambda o=options: source_mask(IMAGES, **o), ValueError, *says)
 
 # Point metrics -----------------------------------------------------------------------------------
 

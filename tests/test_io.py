@@ -157,12 +157,53 @@ def test_what_was_not_given_is_not_there(tmp_path, suffix):
     assert found.object_id.tolist() == [7, 2**62]
 
 
-def test_bfloat16_is_kept_as_the_same_numbers_in_float32(tmp_path):
-    probs = PROBS.to(torch.bfloat16)
-    save_predictions(tmp_path / "p.npz", probs, BINS)
-    found = load_predictions(tmp_path / "p.npz").probs
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_bfloat16_comes_back_as_the_float32_masses_that_metrics_read(tmp_path, suffix):
+    bins = RedshiftBins.uniform(0.0, 0.4, 180)
+    logits = 3 * torch.randn(500, 180, generator=torch.Generator().manual_seed(0))
+    probs = logits.softmax(-1).to(torch.bfloat16)
+    assert (probs.float().sum(-1) - 1).abs().max() > 1e-3  # more than float32 is forgiven
+    save_predictions(tmp_path / f"p{suffix}", probs, bins)
+    found = load_predictions(tmp_path / f"p{suffix}").probs
     assert found.dtype == torch.float32
-    assert torch.equal(found, probs.float())
+    total = probs.double().sum(-1, keepdim=True)
+    torch.testing.assert_close(found.double(), probs.double() / total, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("older", [True, False])
+def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(
+    tmp_path, monkeypatch, suffix, older
+):
+    path = tmp_path / f"p{suffix}"
+    if older:
+        save_predictions(path, PROBS, BINS)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_predictions(path, PROBS.flip(0), BINS)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+def test_a_write_that_is_killed_leaves_the_older_file(tmp_path, suffix):
+    path = tmp_path / f"p{suffix}"
+    save_predictions(path, PROBS, BINS)
+    code = """
+import os, signal, sys, torch
+from photoz_losses import RedshiftBins
+from photoz_losses.io import save_predictions
+os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+save_predictions(sys.argv[1], torch.full((9, 2), 0.5), RedshiftBins([0, 1, 2]))
+"""
+    run = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True)
+    assert run.returncode == -9, run.stderr
+    assert torch.equal(load_predictions(path).probs, PROBS)
+    assert [file.suffix for file in tmp_path.iterdir() if file != path] == [".part"]
 
 
 def write(path, **arrays):

@@ -10,7 +10,7 @@ import torch
 
 from photoz_losses import RedshiftBins, metrics
 from photoz_losses.io import save_predictions
-from photoz_losses.report import main, write_report
+from photoz_losses.report import _gallery, main, write_report
 
 BINS = RedshiftBins.log1p(0.0, 3.0, 40)
 
@@ -160,6 +160,19 @@ def test_what_is_infinite_or_undefined_is_null_and_one_galaxy_is_enough(tmp_path
     text = (tmp_path / "report.json").read_text()
     assert json.loads(text, parse_constant=refuse) == numbers
     assert Page((tmp_path / "report.html").read_text(encoding="utf-8")).open == []
+
+
+@pytest.mark.parametrize(
+    ("galaxies", "ranks"), [(1, [1]), (4, [1, 2, 3, 4]), (101, [1, 21, 41, 61, 81, 101])]
+)
+def test_the_gallery_says_the_rank_of_the_galaxy_that_it_draws(galaxies, ranks):
+    probs, z_spec, _ = predictions(galaxies)
+    crps = metrics.crps(probs, z_spec, BINS, reduction="none").sort()
+    axes = _gallery(probs, z_spec, BINS).axes
+    titles = [ax.get_title() for ax in axes if ax.get_title()]
+    assert titles == [f"{rank} of {galaxies} in order of CRPS" for rank in ranks]
+    for ax, rank in zip(axes, ranks, strict=False):
+        assert ax.lines[0].get_xdata()[0] == pytest.approx(z_spec[crps.indices[rank - 1]].item())
 
 
 def test_names_of_columns_are_escaped(tmp_path):

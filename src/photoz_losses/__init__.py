@@ -13,6 +13,7 @@ from photoz_losses.losses import (
     L2Penalty,
     RedshiftCrossEntropy,
     ReLoBRaLo,
+    RotationDerivativeLoss,
     SpectrophotometricFluxLoss,
     TotalLoss,
     UncertaintyWeights,
@@ -24,9 +25,11 @@ from photoz_losses.losses import (
     gradient_norms,
     invariance_loss,
     l2_penalty,
+    rotation_derivative_loss,
 )
 from photoz_losses.photometry import flux_residual
 from photoz_losses.rebinning import rebin
+from photoz_losses.views import Views, average_views, rotation_derivative, two_views
 
 __all__ = [
     "CDELoss",
@@ -37,10 +40,13 @@ __all__ = [
     "ReLoBRaLo",
     "RedshiftBins",
     "RedshiftCrossEntropy",
+    "RotationDerivativeLoss",
     "SpectrophotometricFluxLoss",
     "TotalLoss",
     "UncertaintyWeights",
+    "Views",
     "WeightSchedule",
+    "average_views",
     "cde_loss",
     "cross_entropy",
     "crps_loss",
@@ -51,7 +57,10 @@ __all__ = [
     "l2_penalty",
     "photometry",
     "rebin",
+    "rotation_derivative",
+    "rotation_derivative_loss",
     "transforms",
+    "two_views",
 ]
 
 

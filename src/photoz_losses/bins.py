@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from photoz_losses import _check, _values
+from photoz_losses._blocks import blocks, joined
 from photoz_losses._float64 import Float64Module
 
 
@@ -169,14 +170,22 @@ class RedshiftBins(Float64Module):
             _values.refuse_other_than_masses(name, probs, total, tolerance)
         return probs / torch.where((total - 1).abs() < tolerance, total, torch.nan)
 
+    def shape_of(self, probs: Tensor, name: str = "probs") -> torch.Size:
+        """Leading shape of `probs`, whose values are read later; the errors of `read_probs`."""
+        if _check.floating(name, probs).shape[-1:] != (len(self),):
+            raise self._not_on_bins(name, probs)
+        return probs.shape[:-1]
+
+    def _not_on_bins(self, name: str, value: Tensor) -> ValueError:
+        return ValueError(
+            f"{name} must have shape (..., {len(self)}), one entry a bin; got {tuple(value.shape)}"
+        )
+
     def _on_bins(self, name: str, value: Tensor) -> Tensor:
         """`value` in at least float32, with one entry a bin along its last dimension."""
         value = _check.at_least_single(name, value)
         if value.ndim == 0 or value.shape[-1] != len(self):
-            raise ValueError(
-                f"{name} must have shape (..., {len(self)}), one entry a bin; "
-                f"got {tuple(value.shape)}"
-            )
+            raise self._not_on_bins(name, value)
         return value
 
     def locate(self, z: Tensor, shape: torch.Size, name: str = "z_spec") -> tuple[Tensor, Tensor]:
@@ -272,18 +281,18 @@ class RedshiftBins(Float64Module):
         probs, z
             As in `pdf`.
         """
-        below, z = self._spread(self._below(self.read_probs(probs)), "z", z)
+        below, z = self._spread(self.below_edges(self.read_probs(probs)), "z", z)
         index, _ = self._bin_of(z)
         place = ((z - self.edges[index]) / self.widths[index]).clamp(0, 1)
         lower, upper = self._at_edges(below, index)
         return torch.lerp(lower, upper, place.to(lower.dtype)).to(self._result(probs))
 
-    def mass_below(self, probs: Tensor, index: Tensor, place: Tensor) -> Tensor:
-        """Mass below a place in a bin, as `locate` gives them; `probs` as from `read_probs`.
+    def mass_below(self, below: Tensor, index: Tensor, place: Tensor) -> Tensor:
+        """Mass below a place in a bin, as `locate` gives them; `below` as from `below_edges`.
 
-        float64, shape of `index`, which is that of `probs` without its last dimension.
+        float64, shape of `index`, which is that of `below` without its last dimension.
         """
-        lower, upper = self._at_edges(self._below(probs), index)
+        lower, upper = self._at_edges(below, index)
         return torch.lerp(lower, upper, place.to(lower.dtype))
 
     def quantile(self, probs: Tensor, q: Any) -> Tensor:
@@ -302,9 +311,13 @@ class RedshiftBins(Float64Module):
         ValueError
             If a level lies outside [0, 1].
         """
-        below, q = self._spread(self._below(self.read_probs(probs)), "q", q)
+        below, q = self._spread(self.below_edges(self.read_probs(probs)), "q", q)
         if self._look.at("q", q) and not bool(((q >= 0) & (q <= 1)).all()):
             raise ValueError("q must lie in [0, 1]: give fractions, not percentages")
+        return self.quantile_below(below, q).to(self._result(probs))
+
+    def quantile_below(self, below: Tensor, q: Tensor) -> Tensor:
+        """`quantile` in float64, of what `below_edges` gives, and levels (...) of its shape."""
         level = q.detach().double().clamp(torch.finfo(torch.float64).tiny, 1).unsqueeze(-1)
         index = torch.searchsorted(below.detach().contiguous(), level).clamp(max=len(self) - 1)
         lower, upper = (mass.unsqueeze(-1) for mass in self._at_edges(below, index.squeeze(-1)))
@@ -312,21 +325,30 @@ class RedshiftBins(Float64Module):
         safe = torch.where(mass > 0, mass, 1.0)
         place = ((q.unsqueeze(-1) - lower) / safe).clamp(0, 1)
         z = (self.edges[index] + place * self.widths[index]).squeeze(-1)
-        return torch.where(q.isnan(), torch.nan, z).to(self._result(probs))
+        return torch.where(q.isnan(), torch.nan, z)
 
     def mean(self, probs: Tensor) -> Tensor:
         """Mean redshift of each density, shape of `probs` without its last dimension."""
-        probs = self.read_probs(probs)
+        parts = [self.mean_of(self.read_probs(p)) for (p,) in blocks(len(self), probs)]
+        return joined(parts, probs.shape[:-1])
+
+    def mean_of(self, probs: Tensor) -> Tensor:
+        """`mean` of masses that `read_probs` has read."""
         return (probs * self.centers.to(probs.dtype)).sum(-1)
 
     def median(self, probs: Tensor) -> Tensor:
         """Median redshift of each density, shape of `probs` without its last dimension."""
-        return self.quantile(probs, 0.5)
+        parts = [self.quantile(p, 0.5) for (p,) in blocks(len(self), probs)]
+        return joined(parts, probs.shape[:-1])
 
     def mode(self, probs: Tensor) -> Tensor:
         """Centre of the bin of highest *density* (not mass), shape of `probs` without its last."""
-        highest = self.density(probs).argmax(-1)
-        return self.centers[highest].to(self._result(probs))
+        parts = [self.mode_of(self.density(p)) for (p,) in blocks(len(self), probs)]
+        return joined(parts, probs.shape[:-1])
+
+    def mode_of(self, density: Tensor) -> Tensor:
+        """`mode` of what `density` gives."""
+        return self.centers[density.argmax(-1)].to(density.dtype)
 
     def best(self, probs: Tensor, threshold: float = 0.15) -> Tensor:
         r"""Redshift least likely to be an outlier, shape of `probs` without its last dimension.
@@ -391,8 +413,11 @@ class RedshiftBins(Float64Module):
         inside = torch.minimum(end, upper) - torch.maximum(start, lower)
         return (inside / self.widths[:, None]).clamp(0, 1)
 
-    def _below(self, probs: Tensor) -> Tensor:
-        """Mass below the upper edge of each bin in float64, shape of `probs`, exactly 1 at last."""
+    def below_edges(self, probs: Tensor) -> Tensor:
+        """Mass below the upper edge of each bin in float64, shape of `probs`, exactly 1 at last.
+
+        Of masses that `read_probs` has read.
+        """
         total = probs.double().cumsum(-1)
         return total / total[..., -1:]
 

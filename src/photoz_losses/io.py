@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from photoz_losses._whole import replacing
 from photoz_losses.bins import RedshiftBins
 
 Array = npt.NDArray[Any]
@@ -184,8 +185,9 @@ def save_predictions(
     """Write densities, and what belongs to each galaxy, to HDF5 or npz.
 
     The file holds the arrays ``probs`` (N, C), ``edges`` (C + 1,) and, where given, ``z_spec``,
-    ``id`` and the columns by their names, each (N,), bit by bit as they came (bfloat16 becomes
-    float32, which holds the same numbers).
+    ``id`` and the columns by their names, each (N,), bit by bit as they came; but bfloat16 becomes
+    float32, and what its rounding left of each row's sum is divided out of ``probs``, as every
+    metric does. A write that fails or is killed leaves an older file as it was.
 
     Parameters
     ----------
@@ -221,8 +223,10 @@ def save_predictions(
     ...     load_predictions(path).columns
     {'magnitude': tensor([17.1000, 17.4000], dtype=torch.float64)}
     """
-    _rows(probs, bins)
-    arrays = {"probs": _array(probs), "edges": _array(bins.edges)}
+    masses = _rows(probs, bins)
+    if masses.dtype == torch.bfloat16:  # whose sums, off by rounding, float32 would not excuse
+        masses = bins.read_probs(masses)
+    arrays = {"probs": _array(masses), "edges": _array(bins.edges)}
     arrays |= {} if z_spec is None else {"z_spec": _array(z_spec)}
     arrays |= {} if object_id is None else {"id": np.asarray(object_id)}
     taken = sorted(
@@ -236,15 +240,20 @@ def save_predictions(
     arrays |= {name: _array(column) for name, column in columns.items()}
     path = Path(path)
     _read(path, arrays)  # what cannot be read is not written
-    if path.suffix == ".npz":
-        with path.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-    else:
-        h5py = _h5py()
-        with h5py.File(path, "w") as file:
-            for name, array in arrays.items():
-                text = {"dtype": h5py.string_dtype()} if array.dtype.kind == "U" else {}
-                file.create_dataset(name, data=array.astype(object) if text else array, **text)
+    with replacing(path) as part:
+        if path.suffix == ".npz":
+            with part.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+        else:
+            _write_hdf5(part, arrays)
+
+
+def _write_hdf5(path: Path, arrays: Mapping[str, Array]) -> None:
+    h5py = _h5py()
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            text = {"dtype": h5py.string_dtype()} if array.dtype.kind == "U" else {}
+            file.create_dataset(name, data=array.astype(object) if text else array, **text)
 
 
 def load_predictions(path: str | Path) -> Predictions:

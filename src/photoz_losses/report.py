@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from photoz_losses import _check, metrics, plots
+from photoz_losses._whole import replacing
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.io import load_predictions
 
@@ -138,8 +139,10 @@ def write_report(
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(numbers, indent=2, allow_nan=False)
-    (output / "report.json").write_text(text + "\n", encoding="utf-8")
-    (output / "report.html").write_text("\n".join(_page(numbers, pictures)), encoding="utf-8")
+    page = "\n".join(_page(numbers, pictures))
+    for name, content in (("report.json", text + "\n"), ("report.html", page)):
+        with replacing(output / name) as part:
+            part.write_text(content, encoding="utf-8")
     return numbers
 
 
@@ -257,17 +260,22 @@ def _pictures(
     for name, table in numbers["by"].items():
         pictures[f"Metrics against {name}"] = _png(_binned_figure(name, table))
 
-    figure, axes = _figure(2, 3, (10, 5.4))
-    order = metrics.crps(probs, z_spec, bins, reduction="none").argsort()
-    for ax, galaxy, place in zip(
-        axes.flat, order[_spread(len(probs), 6)], _places(6), strict=False
-    ):
-        plots.plot_densities(probs[galaxy : galaxy + 1], bins, z_spec=z_spec[galaxy], ax=ax)
-        ax.set_title(f"{place:.0%} of the galaxies have a lower CRPS", fontsize="small")
-    for ax in axes.flat[len(probs) :]:
-        ax.set_axis_off()
+    figure = _gallery(probs, z_spec, bins)
     pictures["Densities of single galaxies, from the best to the worst"] = _png(figure)
     return pictures
+
+
+def _gallery(probs: Tensor, z_spec: Tensor, bins: RedshiftBins) -> Figure:
+    """Six galaxies, or all where there are fewer, from the lowest CRPS to the highest."""
+    figure, axes = _figure(2, 3, (10, 5.4))
+    order = metrics.crps(probs, z_spec, bins, reduction="none").argsort()
+    for ax, rank in zip(axes.flat, _spread(len(probs), 6), strict=False):
+        galaxy = order[rank]
+        plots.plot_densities(probs[galaxy : galaxy + 1], bins, z_spec=z_spec[galaxy], ax=ax)
+        ax.set_title(f"{rank + 1:,} of {len(probs):,} in order of CRPS", fontsize="small")
+    for ax in axes.flat[len(probs) :]:
+        ax.set_axis_off()
+    return figure
 
 
 def _binned_figure(name: str, table: Numbers) -> Figure:
@@ -295,10 +303,6 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure,
 def _spread(of: int, number: int) -> np.ndarray[Any, np.dtype[np.intp]]:
     """At most `number` of the indices 0 ... of - 1, evenly from first to last."""
     return np.unique(np.linspace(0, of - 1, number).round().astype(np.intp))
-
-
-def _places(number: int) -> list[float]:
-    return [place / (number - 1) for place in range(number)]
 
 
 def _png(figure: Figure) -> str:

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from photoz_losses import ReLoBRaLo, TotalLoss, UncertaintyWeights, WeightSchedule
 
 RANKS, STEPS = 2, 12
-PATIENCE = 60  # seconds
+PATIENCE = 120  # seconds
 
 
 class Distance(nn.Module):

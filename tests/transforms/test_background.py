@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import kstest, truncnorm
 
 from photoz_losses.transforms import ResampleBackground, resample_background
-from photoz_losses.transforms.background import clipped_fraction, sigma_clip
+from photoz_losses.transforms.clipping import clipped_fraction, sigma_clip
 
 CLIPS = [(sigma, rounds) for sigma in (1.0, 2.0, 3.0) for rounds in (1, 2, 5)]
 UGRIZ = "ugriz"

@@ -11,6 +11,7 @@ from photoz_losses.losses.crps import CRPSLoss, crps_loss
 from photoz_losses.losses.flux import FluxLoss, SpectrophotometricFluxLoss, flux_loss
 from photoz_losses.losses.gradients import gradient_norms
 from photoz_losses.losses.invariance import InvarianceLoss, invariance_loss
+from photoz_losses.losses.rotation import RotationDerivativeLoss, rotation_derivative_loss
 from photoz_losses.losses.schedule import WeightSchedule
 from photoz_losses.losses.total import TotalLoss
 from photoz_losses.losses.weights import ReLoBRaLo, UncertaintyWeights
@@ -23,6 +24,7 @@ __all__ = [
     "L2Penalty",
     "ReLoBRaLo",
     "RedshiftCrossEntropy",
+    "RotationDerivativeLoss",
     "SpectrophotometricFluxLoss",
     "TotalLoss",
     "UncertaintyWeights",
@@ -34,4 +36,5 @@ __all__ = [
     "gradient_norms",
     "invariance_loss",
     "l2_penalty",
+    "rotation_derivative_loss",
 ]

@@ -47,14 +47,15 @@ def cde_loss(
     tensor(-2.5000)
     """
     probs = bins.read_logits(logits).softmax(-1)
-    return reduce(cde_score(probs, z_spec, bins), reduction)
+    density = probs / bins.widths.to(probs.dtype)
+    return reduce(cde_score(probs, density, *bins.locate(z_spec, probs.shape[:-1])), reduction)
 
 
-def cde_score(probs: Tensor, z_spec: Tensor, bins: RedshiftBins) -> Tensor:
-    """CDE loss per galaxy from masses: the formula that `cde_loss` here and in metrics share."""
-    index, place = bins.locate(z_spec, probs.shape[:-1])
-    widths = bins.widths.to(probs.dtype)
-    density = probs / widths
+def cde_score(probs: Tensor, density: Tensor, index: Tensor, place: Tensor) -> Tensor:
+    """CDE loss per galaxy from masses: the formula that `cde_loss` here and in metrics share.
+
+    `index` and `place` are those of `RedshiftBins.locate`.
+    """
     at_truth = density.gather(-1, index.unsqueeze(-1)).squeeze(-1)
     return (probs * density).sum(-1) - 2 * at_truth * nan_where_unknown(place, at_truth)
 

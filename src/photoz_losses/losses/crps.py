@@ -46,27 +46,34 @@ def crps_loss(
     tensor(0.0833)
     """
     probs = bins.read_logits(logits).softmax(-1)
-    return reduce(crps_score(probs, z_spec, bins), reduction)
-
-
-def crps_score(probs: Tensor, z_spec: Tensor, bins: RedshiftBins) -> Tensor:
-    """CRPS per galaxy from masses: the formula that `crps_loss` and `metrics.crps` share."""
     index, place = bins.locate(z_spec, probs.shape[:-1])
-    index, place = index.unsqueeze(-1), place.to(probs.dtype)
-    upper = probs.cumsum(-1)
-    lower = upper - probs
-    widths = bins.widths.to(probs.dtype)
+    return reduce(crps_score(probs, index, place, bins), reduction)
 
-    below = torch.arange(len(bins), device=probs.device) < index
-    near, far = torch.where(below, lower, 1 - lower), torch.where(below, upper, 1 - upper)
-    squared = torch.addcmul(near * far, probs, probs, value=1 / 3)  # mean_square, in two passes
+
+def crps_score(probs: Tensor, index: Tensor, place: Tensor, bins: RedshiftBins) -> Tensor:
+    """CRPS per galaxy from masses: the formula that `crps_loss` and `metrics.crps` share.
+
+    `index` and `place` are those of `RedshiftBins.locate`.
+    """
+    index, place = index.unsqueeze(-1), place.to(probs.dtype)
+    widths = bins.widths.to(probs.dtype)
+    upper = _less_one_above(probs, index).cumsum(-1)  # F, and F - 1 above the truth's bin
+    squared = torch.addcmul(upper * (upper - probs), probs, probs, value=1 / 3)  # mean_square
     elsewhere = (squared.scatter(-1, index, 0.0) * widths).sum(-1)
 
-    low, high = (edge.gather(-1, index).squeeze(-1) for edge in (lower, upper))
+    own, high = (x.gather(-1, index).squeeze(-1) for x in (probs, upper))
+    low = high - own
     middle = torch.lerp(low, high, place)
     before = place * mean_square(low, middle)
     after = (1 - place) * mean_square(1 - middle, 1 - high)
     return elsewhere + widths[index.squeeze(-1)] * (before + after)
+
+
+def _less_one_above(probs: Tensor, index: Tensor) -> Tensor:
+    """`probs` with one less in the bin above `index`, if there is any: its sums fall to F - 1."""
+    last = probs.shape[-1] - 1
+    following = (index + 1).clamp(max=last)
+    return probs.scatter(-1, following, probs.gather(-1, following) - (index < last).to(probs))
 
 
 class CRPSLoss(nn.Module):

@@ -1,5 +1,6 @@
 """Invariance of the answer under a change of view: the paper's section 3, rotation, background."""
 
+import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check, _values
@@ -8,15 +9,18 @@ from photoz_losses.losses._reduce import check_reduction, reduce
 
 DISTANCES = ("l2", "symmetric_kl", "cramer")
 SPACES = ("probs", "logits")
+ROWS = "the rows of logits"
 
 
 def invariance_loss(
     logits: Tensor,
     logits_transformed: Tensor,
     *,
+    rows: Tensor | None = None,
     distance: str = "l2",
     space: str = "probs",
     bins: RedshiftBins | None = None,
+    temperature: float = 1.0,
     reduction: str = "mean",
 ) -> Tensor:
     r"""Distance between the answers to an image and to another view of it.
@@ -36,12 +40,18 @@ def invariance_loss(
     ----------
     logits, logits_transformed : Tensor, shape (..., C)
         Raw output of the network for the two views, without softmax.
+    rows : Tensor of int64, shape (M,), optional
+        Which galaxies of ``logits`` (N, ..., C) the M of ``logits_transformed`` are views of, as
+        `two_views` gives them; the loss is over these M. Default: all, in the same order.
     distance : {"l2", "symmetric_kl", "cramer"}
         See above.
     space : {"probs", "logits"}
         What ``"l2"`` compares: masses (what the paper's :math:`f` stands for) or raw logits.
     bins : RedshiftBins, optional
         The bins, which ``"cramer"`` needs. With bins the number of logits is checked as well.
+    temperature : float
+        Divides the logits of both views first: above 1 it compares flatter densities, whose
+        gradients reach bins of little mass too. With ``space="logits"`` it is a factor 1/T².
     reduction : {"mean", "sum", "none"}
         Over galaxies.
 
@@ -54,10 +64,11 @@ def invariance_loss(
     Raises
     ------
     ValueError
-        If shapes disagree, an option is not among those above, ``"cramer"`` comes without bins, or
-        a distance between densities is asked for in logits.
+        If shapes disagree, an option is not among those above, ``"cramer"`` comes without bins, a
+        distance between densities is asked for in logits, the temperature is not positive, or (on
+        the CPU) a row is not among the galaxies.
     TypeError
-        If logits are not floating-point.
+        If logits are not floating-point, or rows not int64.
 
     Examples
     --------
@@ -66,16 +77,18 @@ def invariance_loss(
     >>> invariance_loss(view, view), invariance_loss(view, other)
     (tensor(0.), tensor(1.9985))
     """
-    _check_options(distance, space, bins)
+    check_options(distance, space, bins, temperature)
     read = _values.read_logits if bins is None else bins.read_logits
     first, second = read(logits), read(logits_transformed, "logits_transformed")
-    _check.same_shape("logits_transformed", second, first.shape, "logits")
+    if rows is not None:
+        first = _select(first, rows)
+    _check.same_shape("logits_transformed", second, first.shape, "logits" if rows is None else ROWS)
+    first, second = first / temperature, second / temperature
     if space == "logits":
         return reduce((first - second).square().sum(-1), reduction)
     apart = first.softmax(-1) - second.softmax(-1)
     if distance == "cramer" and bins is not None:
-        upper = apart.cumsum(-1)
-        value = (mean_square(upper - apart, upper) * bins.widths.to(apart.dtype)).sum(-1)
+        value = integral_of_squared_cdf(apart, bins)
     elif distance == "symmetric_kl":
         value = (apart * (first.log_softmax(-1) - second.log_softmax(-1))).sum(-1)
     else:
@@ -83,17 +96,47 @@ def invariance_loss(
     return reduce(value, reduction)
 
 
-def _check_options(distance: str, space: str, bins: RedshiftBins | None) -> None:
+def integral_of_squared_cdf(masses: Tensor, bins: RedshiftBins) -> Tensor:
+    """Integral over redshift of the square of the piecewise-linear CDF of (signed) `masses`."""
+    upper = masses.cumsum(-1)
+    return (mean_square(upper - masses, upper) * bins.widths.to(masses.dtype)).sum(-1)
+
+
+def check_options(distance: str, space: str, bins: RedshiftBins | None, temperature: float) -> None:
+    """ValueError unless the options that both invariance terms share go together."""
     _check.one_of("distance", distance, DISTANCES)
     _check.one_of("space", space, SPACES)
     if space == "logits" and distance != "l2":
         raise ValueError(f"distance {distance!r} compares densities: use space='probs', or 'l2'")
     if distance == "cramer" and bins is None:
         raise ValueError("distance 'cramer' is an integral over redshift: give it bins=")
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature must be positive and finite, got {temperature}")
+
+
+def _select(logits: Tensor, rows: Tensor) -> Tensor:
+    """`logits` of the galaxies `rows`, after the checks of these."""
+    if not isinstance(rows, Tensor) or rows.dtype != torch.int64:
+        got = rows.dtype if isinstance(rows, Tensor) else type(rows).__name__
+        raise TypeError(f"rows must be a tensor of int64, got {got}: give the galaxies' numbers")
+    if rows.ndim != 1 or logits.ndim < 2:
+        raise ValueError(
+            f"rows must have shape (M,) and logits (N, ..., C), got {tuple(rows.shape)} and "
+            f"{tuple(logits.shape)}"
+        )
+    if _check.can_read_free(rows) and not bool(((rows >= 0) & (rows < len(logits))).all()):
+        raise ValueError(
+            f"rows must lie in 0 to {len(logits) - 1}, the galaxies of logits, got "
+            f"{int(rows.min())} to {int(rows.max())}"
+        )
+    return logits[rows]
 
 
 class InvarianceLoss(nn.Module):
-    """Module of `invariance_loss`: options stored, ``forward(logits, logits_transformed)``."""
+    """Module of `invariance_loss`: options stored, ``forward(logits, logits_transformed, rows)``.
+
+    `TotalLoss` hands it all three from what `two_views` gives.
+    """
 
     def __init__(
         self,
@@ -101,20 +144,25 @@ class InvarianceLoss(nn.Module):
         space: str = "probs",
         bins: RedshiftBins | None = None,
         *,
+        temperature: float = 1.0,
         reduction: str = "mean",
     ) -> None:
         super().__init__()
-        _check_options(distance, space, bins)
+        check_options(distance, space, bins, temperature)
         self.distance, self.space, self.bins = distance, space, bins
-        self.reduction = check_reduction(reduction)
+        self.temperature, self.reduction = temperature, check_reduction(reduction)
 
-    def forward(self, logits: Tensor, logits_transformed: Tensor) -> Tensor:
+    def forward(
+        self, logits: Tensor, logits_transformed: Tensor, rows: Tensor | None = None
+    ) -> Tensor:
         """See `invariance_loss`."""
         return invariance_loss(
             logits,
             logits_transformed,
+            rows=rows,
             distance=self.distance,
             space=self.space,
             bins=self.bins,
+            temperature=self.temperature,
             reduction=self.reduction,
         )

@@ -2,6 +2,7 @@
 
 from photoz_losses.metrics.binned import Binned, PerBin, binned
 from photoz_losses.metrics.bootstrap import standard_error
+from photoz_losses.metrics.galaxies import galaxy_scores
 from photoz_losses.metrics.intervals import Coverage, coverage, credibility
 from photoz_losses.metrics.pit import PIT, pit
 from photoz_losses.metrics.point import (
@@ -58,6 +59,7 @@ __all__ = [
     "credibility",
     "crps",
     "entropy",
+    "galaxy_scores",
     "log_score",
     "mad",
     "outlier_rate",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from photoz_losses import _check
+from photoz_losses._blocks import blocks, joined
 from photoz_losses.bins import RedshiftBins, nan_where_unknown
 from photoz_losses.metrics._samples import digest
 from photoz_losses.metrics._streaming import StreamingMetric
@@ -65,23 +66,46 @@ def credibility(
     tensor([1.], dtype=torch.float64)
     """
     _check.one_of("interval", interval, INTERVALS)
-    probs = bins.read_probs(probs)
-    tolerance = 1e-6 if probs.dtype == torch.float32 else 1e-9
     if interval == "central":
-        return (2 * pit_values(probs, z_spec, bins) - 1).abs()
-    index, place = bins.locate(z_spec, probs.shape[:-1])
+        return central_of(pit_values(probs, z_spec, bins))
+    shape = bins.shape_of(probs)
+    each = blocks(len(bins), probs, *bins.locate(z_spec, shape))
+    parts = [_highest_density(bins.read_probs(p), i, w, bins) for p, i, w in each]
+    return joined(parts, shape)
+
+
+def central_of(pit: Tensor) -> Tensor:
+    """`credibility` of central intervals, of the PIT in float64."""
+    return (2 * pit - 1).abs()
+
+
+def _highest_density(probs: Tensor, index: Tensor, place: Tensor, bins: RedshiftBins) -> Tensor:
+    density = probs / bins.widths.to(probs.dtype)
+    return highest_density_of(probs, density, index, place, bins)
+
+
+def highest_density_of(
+    probs: Tensor, density: Tensor, index: Tensor, place: Tensor, bins: RedshiftBins
+) -> Tensor:
+    """`credibility` of highest-density regions, of masses that were read and places found."""
+    tolerance = 1e-6 if probs.dtype == torch.float32 else 1e-9
     index = index.unsqueeze(-1)
-    probs = probs.double()
-    density = probs / bins.widths
+    probs, density = probs.double(), density.double()
     own = density.gather(-1, index)
-    higher = density > own * (1 + tolerance)
-    tied = (density >= own * (1 - tolerance)) & ~higher
+    higher = _exceeds(density, own * (1 + tolerance))
+    tied = 1 - higher - _exceeds(own * (1 - tolerance), density)
     length = tied * bins.widths
-    before = torch.arange(len(bins), device=probs.device) < index
-    below = (length * before).sum(-1) + place * bins.widths[index.squeeze(-1)]
-    share = (below / length.sum(-1)).clamp(0, 1)
+    reach = length.cumsum(-1)
+    before = reach.gather(-1, index) - length.gather(-1, index)
+    below = before.squeeze(-1) + place * bins.widths[index.squeeze(-1)]
+    share = (below / reach[..., -1]).clamp(0, 1)
     level = (probs * higher).sum(-1) + share * (probs * tied).sum(-1)
     return level.clamp(0, 1) * nan_where_unknown(place, level)
+
+
+def _exceeds(values: Tensor, limit: Tensor) -> Tensor:
+    """1. where values exceed the limit, else 0.: a comparison's booleans take longer to convert."""
+    return (values - limit).sign().relu()
 
 
 def coverage(

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from photoz_losses._blocks import blocks, joined
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.metrics._samples import SampleMetric
 
@@ -55,8 +56,8 @@ def pit(
     >>> pit(torch.tensor([[0.2, 0.6, 0.2, 0.0]]), torch.tensor([0.15]), bins)
     tensor([0.5000])
     """
-    probs = bins.read_probs(probs)
-    return pit_values(probs, z_spec, bins, randomized, generator).to(probs.dtype)
+    values = pit_values(probs, z_spec, bins, randomized, generator)
+    return values.to(torch.promote_types(probs.dtype, torch.float32))
 
 
 def pit_values(
@@ -66,13 +67,18 @@ def pit_values(
     randomized: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """`pit` in float64, of masses that `RedshiftBins.read_probs` has read."""
-    index, place = bins.locate(z_spec, probs.shape[:-1])
+    """`pit` in float64, whatever the masses came in."""
+    shape = bins.shape_of(probs)
+    index, place = bins.locate(z_spec, shape)
     if randomized:
         where = place.device if generator is None else generator.device
         draws = torch.rand(place.shape, generator=generator, device=where, dtype=place.dtype)
         place = torch.where(place.isnan(), torch.nan, draws.to(place.device))
-    return bins.mass_below(probs, index, place)
+    parts = [
+        bins.mass_below(bins.below_edges(bins.read_probs(p)), i, w)
+        for p, i, w in blocks(len(bins), probs, index, place)
+    ]
+    return joined(parts, shape)
 
 
 class PIT(SampleMetric):
@@ -117,8 +123,7 @@ class PIT(SampleMetric):
 
     def update(self, probs: Tensor, z_spec: Tensor) -> None:
         """Take in a batch of masses (N, C) and true redshifts (N,)."""
-        probs = self.bins.read_probs(probs.detach())
-        value = pit_values(probs, z_spec, self.bins, self.randomized, self.generator)
+        value = pit_values(probs.detach(), z_spec, self.bins, self.randomized, self.generator)
         self._keep(pit=value)
 
     def compute(self) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from photoz_losses._blocks import blocks, joined
 from photoz_losses.bins import RedshiftBins, nan_where_unknown
 from photoz_losses.losses._reduce import reduce
 from photoz_losses.losses.cde import cde_score
@@ -50,7 +51,11 @@ def cde_loss(
     >>> cde_loss(torch.tensor([[1.0, 0.0, 0.0, 0.0]]), torch.tensor([0.05]), bins)
     tensor(-10.)
     """
-    return reduce(cde_score(bins.read_probs(probs), z_spec, bins), reduction)
+    return reduce(_each_galaxy(_cde, probs, z_spec, bins), reduction)
+
+
+def _cde(probs: Tensor, index: Tensor, place: Tensor, bins: RedshiftBins) -> Tensor:
+    return cde_score(probs, probs / bins.widths.to(probs.dtype), index, place)
 
 
 def crps(probs: Tensor, z_spec: Tensor, bins: RedshiftBins, *, reduction: str = "mean") -> Tensor:
@@ -79,7 +84,7 @@ def crps(probs: Tensor, z_spec: Tensor, bins: RedshiftBins, *, reduction: str = 
     >>> crps(torch.tensor([[0.5, 0.5]]), torch.tensor([0.5]), bins)
     tensor(0.0833)
     """
-    return reduce(crps_score(bins.read_probs(probs), z_spec, bins), reduction)
+    return reduce(_each_galaxy(crps_score, probs, z_spec, bins), reduction)
 
 
 def log_score(
@@ -115,10 +120,14 @@ def log_score(
     >>> log_score(torch.tensor([[0.25, 0.25, 0.25, 0.25]]), torch.tensor([0.05]), bins)  # ln 0.4
     tensor(-0.9163)
     """
-    density = bins.density(probs)
-    index, place = bins.locate(z_spec, density.shape[:-1])
-    at_truth = density.gather(-1, index.unsqueeze(-1)).squeeze(-1)
-    return reduce(-at_truth.log() * nan_where_unknown(place, at_truth), reduction)
+    return reduce(_each_galaxy(log_score_of, probs, z_spec, bins), reduction)
+
+
+def log_score_of(probs: Tensor, index: Tensor, place: Tensor, bins: RedshiftBins) -> Tensor:
+    """`log_score` per galaxy, of masses that were read and of places that were found."""
+    mass = probs.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+    density = mass / bins.widths.to(probs.dtype)[index]
+    return -density.log() * nan_where_unknown(place, density)
 
 
 def brier(probs: Tensor, z_spec: Tensor, bins: RedshiftBins, *, reduction: str = "mean") -> Tensor:
@@ -152,10 +161,14 @@ def brier(probs: Tensor, z_spec: Tensor, bins: RedshiftBins, *, reduction: str =
     >>> brier(torch.tensor([[0.5, 0.5, 0.0, 0.0]]), torch.tensor([0.05]), bins)
     tensor(0.5000)
     """
-    probs = bins.read_probs(probs)
-    index, place = bins.locate(z_spec, probs.shape[:-1])
-    own = torch.zeros_like(probs).scatter(-1, index.unsqueeze(-1), 1.0)
-    return reduce((probs - own).square().sum(-1) * nan_where_unknown(place, probs), reduction)
+    return reduce(_each_galaxy(brier_of, probs, z_spec, bins), reduction)
+
+
+def brier_of(probs: Tensor, index: Tensor, place: Tensor, bins: RedshiftBins) -> Tensor:
+    """`brier` per galaxy, of masses that were read and of places that were found."""
+    index = index.unsqueeze(-1)
+    squared = probs.square().scatter(-1, index, (1 - probs.gather(-1, index)).square())
+    return squared.sum(-1) * nan_where_unknown(place, probs)
 
 
 def entropy(probs: Tensor, bins: RedshiftBins, *, reduction: str = "mean") -> Tensor:
@@ -188,9 +201,27 @@ def entropy(probs: Tensor, bins: RedshiftBins, *, reduction: str = "mean") -> Te
     >>> entropy(torch.tensor([[0.0, 1.0, 0.0, 0.0]]), bins)  # ln 0.1
     tensor(-2.3026)
     """
-    density = bins.density(probs)
-    mass = density * bins.widths.to(density.dtype)
-    return reduce(-torch.special.xlogy(mass, density).sum(-1), reduction)
+    parts = []
+    for (block,) in blocks(len(bins), probs):
+        read = bins.read_probs(block)
+        parts.append(entropy_of(read, read / bins.widths.to(read.dtype)))
+    return reduce(joined(parts, probs.shape[:-1]), reduction)
+
+
+def entropy_of(probs: Tensor, density: Tensor) -> Tensor:
+    """`entropy` per galaxy, of masses that were read."""
+    tiny = torch.finfo(density.dtype).tiny  # no mass, no part: 0 ln 0 = 0
+    return -(probs * density.clamp(min=tiny).log()).sum(-1)
+
+
+def _each_galaxy(
+    score: Callable[..., Tensor], probs: Tensor, z_spec: Tensor, bins: RedshiftBins
+) -> Tensor:
+    """A score of each galaxy, of masses and redshifts that still have to be read."""
+    shape = bins.shape_of(probs)
+    each = blocks(len(bins), probs, *bins.locate(z_spec, shape))
+    parts = [score(bins.read_probs(p), index, place, bins) for p, index, place in each]
+    return joined(parts, shape)
 
 
 class _MeanScore(StreamingMetric):

@@ -1,7 +1,11 @@
 """What the transforms ask of a batch, and where they draw their random numbers."""
 
+import hashlib
+
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from photoz_losses import _check
 
@@ -17,14 +21,53 @@ def check_images(images: Tensor, *, square: bool = False) -> None:
         raise ValueError(f"images must have pixels, got shape {tuple(images.shape)}")
     if square and images.shape[-2] != images.shape[-1]:
         raise ValueError(
-            f"images must be square to be turned by 90 degrees, got {tuple(images.shape[-2:])} "
-            f"pixels: cut them"
+            f"images must be square to be turned, got {tuple(images.shape[-2:])} pixels: cut them"
         )
 
 
-def draw_device(images: Tensor, generator: torch.Generator | None) -> torch.device:
-    """Where to draw: a generator's own device, else that of the images."""
-    return images.device if generator is None else generator.device
+def pixel_mask(name: str, value: Tensor, images: Tensor) -> Tensor:
+    """`value`, of shape (N, H, W) or that of `images`, to be broadcast to `images`; else errors."""
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name} must be a torch.Tensor, got {type(value).__name__}: "
+            f"wrap it in torch.as_tensor(...)"
+        )
+    if value.dtype != torch.bool:
+        raise TypeError(
+            f"{name} must be a bool tensor, got {value.dtype}: compare it, {name} > 0 for one"
+        )
+    of_all_bands = (len(images), *images.shape[-2:])
+    if tuple(value.shape) not in (of_all_bands, tuple(images.shape)):
+        raise ValueError(
+            f"{name} must have shape {of_all_bands}, one for all bands of an image, or "
+            f"{tuple(images.shape)} as images, got {tuple(value.shape)}"
+        )
+    value = value.to(images.device)
+    return value.unsqueeze(1) if value.ndim == 3 else value
+
+
+def source_of_draws(
+    images: Tensor, generator: torch.Generator | None
+) -> tuple[torch.Generator | None, torch.device]:
+    """Generator of one call's draws, and the device to draw on.
+
+    In the main process of rank 0 that is the user's `generator` itself. Every DataLoader worker and
+    every rank holds a copy of it in the same state, so there each call gets one of its own, seeded
+    by that state, the worker's seed and the rank. A CUDA generator keeps its state on the host:
+    no one waits for a device.
+    """
+    if generator is None:
+        return None, images.device
+    worker = get_worker_info()
+    rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    if worker is None and rank == 0:
+        return generator, generator.device
+    place = f"{rank} {None if worker is None else worker.seed}".encode()
+    state = generator.get_state().numpy().tobytes()
+    digest = hashlib.blake2b(place + state, digest_size=8).digest()
+    torch.rand(1, generator=generator, device=generator.device)  # the next call finds another state
+    own = torch.Generator(device=generator.device)
+    return own.manual_seed(int.from_bytes(digest, "little", signed=True)), generator.device
 
 
 def laid_out_as(images: Tensor, view: Tensor) -> Tensor:

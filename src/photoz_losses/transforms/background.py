@@ -1,104 +1,27 @@
-"""Redraw the sky around a galaxy: the paper's section 3 and appendix B.3."""
-
-import math
+"""Redraw the sky around a galaxy: the paper's section 3 and appendix B.3, or around a mask."""
 
 import torch
 from torch import Tensor, nn
 
-from photoz_losses.transforms._images import check_images, draw_device, laid_out_as
-
-
-def sigma_clip(images: Tensor, *, sigma: float = 1.0, iterations: int = 1) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each image and band after clipping about the median.
-
-    As ``astropy.stats.sigma_clipped_stats(image, sigma=sigma, maxiters=iterations)`` for every
-    image and band at once. One sort serves all rounds: what a round keeps is a stretch of the
-    sorted pixels, and its mean and deviation are differences of prefix sums.
-
-    Parameters
-    ----------
-    images : Tensor, shape (N, bands, H, W)
-        Pixels that are NaN or infinite are left out.
-    sigma : float
-        Pixels farther from the median than this many standard deviations are dropped.
-    iterations : int
-        Rounds of clipping.
-
-    Returns
-    -------
-    mean, std : Tensor, shape (N, bands)
-        float64; NaN for a band without any pixel.
-    """
-    check_images(images)
-    _check_clip(sigma, iterations)
-    values = images.detach().flatten(2)
-    known = values.isfinite()
-    pixels = torch.where(known, values, torch.inf).sort(-1).values.double().contiguous()
-    low = torch.zeros_like(pixels[..., :1], dtype=torch.int64)
-    high = known.sum(-1, keepdim=True)  # the unknown are sorted last
-    origin = _middle(pixels, low, high)
-    pixels = pixels - origin  # squares about the middle lose no digits to a bright sky
-    prefix = _prefix_sums(torch.where(pixels.isfinite(), pixels, 0.0), high // 2)
-    mean, std = _moments(prefix, low, high)
-    for _ in range(iterations):
-        centre = _middle(pixels, low, high)
-        low = low.maximum(torch.searchsorted(pixels, centre - sigma * std))
-        high = high.minimum(torch.searchsorted(pixels, centre + sigma * std, right=True))
-        low = low.minimum(high)
-        mean, std = _moments(prefix, low, high)
-    return (origin + mean).squeeze(-1), std.squeeze(-1)
-
-
-def _middle(pixels: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Median of each stretch ``low`` to ``high`` of sorted pixels: mean of the middle two."""
-    last = pixels.shape[-1] - 1
-    first, second = ((low + high - 1) // 2).clamp(0, last), ((low + high) // 2).clamp(0, last)
-    return (pixels.gather(-1, first) + pixels.gather(-1, second)) / 2
-
-
-def _prefix_sums(pixels: Tensor, start: Tensor) -> Tensor:
-    """Sums of pixels and of their squares from `start` to each place, negative before it.
-
-    Counted from the middle outwards, a far outlier enters no sum of the pixels nearer than it.
-    """
-    values = torch.stack([pixels, pixels.square()])
-    after = torch.arange(pixels.shape[-1], device=pixels.device) >= start
-    rightwards = torch.where(after, values, 0.0).cumsum(-1)
-    leftwards = torch.where(after, 0.0, values).flip(-1).cumsum(-1).flip(-1)
-    return nn.functional.pad(rightwards, (1, 0)) - nn.functional.pad(leftwards, (0, 1))
-
-
-def _moments(prefix: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each stretch ``low`` to ``high``; NaN where it is empty."""
-    total, squares = (sums.gather(-1, high) - sums.gather(-1, low) for sums in prefix)
-    count = (high - low).double()
-    mean = total / count
-    return mean, (squares / count - mean.square()).clamp(min=0).sqrt()
-
-
-def clipped_fraction(sigma: float, iterations: int) -> float:
-    r"""Standard deviation that clipping leaves of Gaussian noise of unit deviation.
-
-    The deviation of a Gaussian cut at :math:`\pm k` is
-    :math:`(1 - 2k\varphi(k) / \mathrm{erf}(k/\sqrt2))^{1/2}`: 0.540 for one round at 1 sigma.
-    """
-    std = 1.0
-    for _ in range(iterations):
-        cut = sigma * std
-        if cut < 0.05:  # nearly uniform between the cuts; the closed form loses its digits
-            std = cut / math.sqrt(3) * (1 - cut * cut / 15)
-            continue
-        height = math.exp(-cut * cut / 2) / math.sqrt(2 * math.pi)
-        std = math.sqrt(1 - 2 * cut * height / math.erf(cut / math.sqrt(2)))
-    return std
+from photoz_losses.transforms._images import (
+    check_images,
+    laid_out_as,
+    pixel_mask,
+    source_of_draws,
+)
+from photoz_losses.transforms.clipping import check_clip, clipped_fraction, sigma_clip
+from photoz_losses.transforms.correlation import REACH, autocorrelation, correlate
 
 
 def resample_background(
     images: Tensor,
     *,
+    mask: Tensor | None = None,
+    sources: Tensor | None = None,
     sigma: float = 1.0,
     iterations: int = 1,
     unbiased: bool = False,
+    correlated: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     r"""Redraw every background pixel from the sky's own Gaussian, image by image, band by band.
@@ -111,32 +34,46 @@ def resample_background(
     rises: pure Gaussian noise ends 0.35 of its deviation higher (0.24 with `unbiased`). That is the
     paper's recipe; over a whole cut-out it can add as much flux as a faint galaxy has.
 
+    With a `mask` nothing is clipped: every finite pixel outside it is redrawn with the mean and
+    deviation of the finite pixels outside `sources`, and the sky keeps both. A neighbour that is in
+    `sources` and not in `mask` becomes sky. `source_mask` makes the two.
+
     Parameters
     ----------
     images : Tensor, shape (N, bands, H, W)
         Images in linear flux units, before any stretch.
+    mask : Tensor of bool, shape (N, H, W) or (N, bands, H, W), optional
+        True on the pixels that are kept, to the bit. Default: the paper's threshold decides.
+    sources : Tensor of bool, of such a shape, optional
+        True on the pixels of any source, where the sky is not measured. Default: `mask`.
     sigma : float
-        Both the clip and the threshold, in standard deviations; the paper's is 1.
+        Both the clip and the threshold, in standard deviations; the paper's is 1. Not used with a
+        mask, as are the next two.
     iterations : int
         Rounds of clipping. One leaves 0.54 of the deviation of Gaussian noise, each further round
         at one sigma less (0.30, 0.17, ...).
     unbiased : bool
         Divide the deviation by what clipping leaves of Gaussian noise. The paper does not.
+    correlated : bool
+        Draw noise with the sky's own correlation between pixels up to 4 apart, as measured from the
+        sky of each image and band. Without a mask that is what lies within three deviations.
     generator : torch.Generator, optional
         Source of the draws. Default: torch's own, on the images' device. Each DataLoader worker
-        has its own copy of a generator, in the same state: in workers use the default.
+        and each rank draws its own numbers from it.
 
     Returns
     -------
     Tensor, shape, type and memory format of `images`
-        NaN pixels stay; an image without noise stays as it is.
+        NaN pixels stay; an image without noise stays as it is, and with a mask so does a band with
+        fewer than two pixels of sky.
 
     Raises
     ------
     ValueError
-        If `images` is not four-dimensional, or an option is not positive.
+        If `images` is not four-dimensional, a mask has another shape, there are `sources` without a
+        mask, or an option is not positive.
     TypeError
-        If `images` is not floating-point.
+        If `images` is not floating-point, or a mask not bool.
 
     Examples
     --------
@@ -146,27 +83,70 @@ def resample_background(
     >>> view = resample_background(sky, generator=noise)
     >>> view[0, 0, 32, 32], bool((view != sky).float().mean() > 0.6)
     (tensor(100.), True)
+    >>> galaxy = sky[:, 0] > 50
+    >>> view = resample_background(sky, mask=galaxy, generator=noise)
+    >>> int((view == sky).sum())
+    1
     """
+    check_images(images)
+    check_clip(sigma, iterations)
+    if mask is not None:
+        mask = pixel_mask("mask", mask, images)
+        sky = ~(mask if sources is None else pixel_mask("sources", sources, images))
+        mean, std, sky = _sky_moments(images, sky)
+        redrawn = ~mask & images.isfinite() & std.isfinite()
+    elif sources is not None:
+        raise ValueError("sources needs a mask, the pixels to be kept, got mask=None")
+    else:
+        mean, std, sky = _clipped_moments(images, sigma, iterations, unbiased)
+        redrawn = images < mean + sigma * std
+    source, where = source_of_draws(images, generator)
+    correlated = correlated and images.numel() > 0  # an empty batch has no transform
+    margin = 2 * REACH if correlated else 0
+    shape = (*images.shape[:2], *(side + margin for side in images.shape[-2:]))
+    noise = torch.randn(shape, generator=source, device=where, dtype=mean.dtype).to(images.device)
+    if correlated:
+        own_mean = _sky_moments(images, sky)[0]
+        residual = torch.where(sky, images.detach().to(mean.dtype) - own_mean, 0.0)
+        noise = correlate(noise, autocorrelation(residual, sky))
+    return laid_out_as(images, torch.where(redrawn, mean + std * noise, images))
+
+
+def _clipped_moments(
+    images: Tensor, sigma: float, iterations: int, unbiased: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The paper's mean and deviation (N, bands, 1, 1), and the pixels within three true ones."""
     mean, std = sigma_clip(images, sigma=sigma, iterations=iterations)
-    if unbiased:
-        std = std / clipped_fraction(sigma, iterations)
+    whole = std / clipped_fraction(sigma, iterations)
+    std = whole if unbiased else std
     exact = torch.promote_types(images.dtype, torch.float32)
-    mean, std = (value.to(exact)[..., None, None] for value in (mean, std))
-    where = draw_device(images, generator)
-    noise = torch.randn(images.shape, generator=generator, device=where, dtype=exact)
-    sky = mean + std * noise.to(images.device)
-    return laid_out_as(images, torch.where(images < mean + sigma * std, sky, images))
+    mean, std, whole = (value.to(exact)[..., None, None] for value in (mean, std, whole))
+    return mean, std, (images - mean).abs() <= 3 * whole
 
 
-def _check_clip(sigma: float, iterations: int) -> None:
-    if not sigma > 0:
-        raise ValueError(f"sigma must be positive, got {sigma}")
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, got {iterations}")
+def _sky_moments(images: Tensor, sky: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, deviation (N, bands, 1, 1) of the finite pixels in `sky`, and where those are.
+
+    The deviation has n - 1 in its denominator; NaN where there are fewer than two.
+    """
+    sky = sky & images.isfinite()
+    pixels = torch.where(sky, images.detach(), 0.0).double()
+    count = sky.sum((-2, -1), keepdim=True)
+    mean = pixels.sum((-2, -1), keepdim=True) / count
+    squares = torch.where(sky, pixels - mean, 0.0).square().sum((-2, -1), keepdim=True)
+    std = (squares / (count - 1)).sqrt()
+    exact = torch.promote_types(images.dtype, torch.float32)
+    return mean.to(exact), torch.where(count > 1, std, torch.nan).to(exact), sky
 
 
 class ResampleBackground(nn.Module):
-    """Module of `resample_background`: options stored, ``forward(images)``."""
+    """Module of `resample_background`: options stored, ``forward(images, mask, sources)``.
+
+    Its own `mask`, of shape (H, W), is one for all images (a disc, say), and a buffer; the mask of
+    a call takes its place.
+    """
+
+    mask: Tensor | None
 
     def __init__(
         self,
@@ -174,23 +154,42 @@ class ResampleBackground(nn.Module):
         iterations: int = 1,
         unbiased: bool = False,
         *,
+        mask: Tensor | None = None,
+        correlated: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        _check_clip(sigma, iterations)
+        check_clip(sigma, iterations)
+        if mask is not None and (mask.ndim != 2 or mask.dtype != torch.bool):
+            raise ValueError(
+                f"mask must be a bool tensor of shape (H, W), one for all images, got {mask.dtype} "
+                f"of shape {tuple(mask.shape)}: hand masks of single images to the call"
+            )
         self.sigma, self.iterations, self.unbiased = sigma, iterations, unbiased
-        self.generator = generator
+        self.correlated, self.generator = correlated, generator
+        self.register_buffer("mask", mask)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(
+        self, images: Tensor, mask: Tensor | None = None, sources: Tensor | None = None
+    ) -> Tensor:
         """See `resample_background`."""
+        check_images(images)
+        if mask is None and self.mask is not None:
+            mask = self.mask.expand(len(images), -1, -1)
         return resample_background(
             images,
+            mask=mask,
+            sources=sources,
             sigma=self.sigma,
             iterations=self.iterations,
             unbiased=self.unbiased,
+            correlated=self.correlated,
             generator=self.generator,
         )
 
     def extra_repr(self) -> str:
         """Options, for ``repr``."""
-        return f"sigma={self.sigma}, iterations={self.iterations}, unbiased={self.unbiased}"
+        return (
+            f"sigma={self.sigma}, iterations={self.iterations}, unbiased={self.unbiased}, "
+            f"correlated={self.correlated}"
+        )

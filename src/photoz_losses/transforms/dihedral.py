@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
-from photoz_losses.transforms._images import check_images, draw_device, laid_out_as
+from photoz_losses.transforms._images import check_images, laid_out_as, source_of_draws
 
 
 def dihedral(images: Tensor, element: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ class RandomDihedral(nn.Module):
     ----------
     generator : torch.Generator, optional
         Source of the draws. Default: torch's own, on the images' device. Each DataLoader worker
-        has its own copy of a generator, in the same state: in workers use the default.
+        and each rank draws its own numbers from it.
 
     Examples
     --------
@@ -76,6 +76,6 @@ class RandomDihedral(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Turned and flipped images; shapes (N, bands, H, H)."""
         check_images(images, square=True)
-        where = draw_device(images, self.generator)
-        element = torch.randint(8, (len(images),), generator=self.generator, device=where)
+        source, where = source_of_draws(images, self.generator)
+        element = torch.randint(8, (len(images),), generator=source, device=where)
         return dihedral(images, element)
