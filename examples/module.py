@@ -176,7 +176,7 @@ class PhotozModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         kind = OPTIMISERS[self.config.optimiser]
-        fused = self.device.type != "meta"
+        fused = next(self.network.parameters()).device.type != "meta"
         optimiser = kind(self.parameters(), lr=self.config.lr, fused=fused)
         if self.config.schedule == "constant":
             return optimiser

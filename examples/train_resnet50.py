@@ -10,6 +10,8 @@ has the paper's own sizes. Any value of ``configs/*.yaml`` is an option: ``--lr 
 """
 
 import argparse
+import difflib
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -58,6 +60,7 @@ def show(module: PhotozModule, name: str, test: Items, bins: RedshiftBins, outpu
 
 def main() -> None:
     options, given = arguments()
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no tips and no news
     start = time.perf_counter()
     names = GROUPS if options.group == "all" else [options.group]
     configs = {Path(name).stem: group_config(name, options.preset, **given) for name in names}
@@ -96,7 +99,9 @@ def main() -> None:
 def arguments(given: Sequence[str] | None = None) -> tuple[argparse.Namespace, dict[str, str]]:
     """The command's own options, and those of the configuration that were given."""
     parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=__doc__.split("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--preset", choices=["minutes", "paper"], default="minutes", help="paper: as table 2")
@@ -108,7 +113,10 @@ def arguments(given: Sequence[str] | None = None) -> tuple[argparse.Namespace, d
         configured.add_argument(
             f"--{field.name.replace('_', '-')}", default=argparse.SUPPRESS, metavar="VALUE"
         )
-    options = parser.parse_args(given)
+    options, unknown = parser.parse_known_args(given)
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], parser._option_string_actions, 1)
+        parser.error(f"unknown {unknown[0]}" + "".join(f": did you mean {name}?" for name in close))
     overrides = {f.name: getattr(options, f.name) for f in fields(Config) if f.name in options}
     return options, overrides
 

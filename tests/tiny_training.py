@@ -1,11 +1,12 @@
 """The trainer on 44 made-up galaxies: in this process, or as a command that can be killed.
 
-python tests/tiny_training.py FOLDER [--kill-at STEP] [--resume] [--devices N]
+python tests/tiny_training.py FOLDER [--kill-at STEP | --devices N]
 """
 
 import argparse
 import logging
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch.utils.data import Dataset
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
+from checkpoints import LAST
 from config import Config
 from training import PhotozModule, fit
 
@@ -102,18 +104,27 @@ def train_deterministically(devices: int, **options) -> PhotozModule:
     return train(config, network=Flat(), view=Flip(), n=48, **options)
 
 
+def killed_and_resumed(folder: Path, step: int) -> PhotozModule:
+    """A process that is killed before a step, and one that goes on from what it left."""
+    child = os.fork()  # of a process that has loaded everything and computed nothing
+    if not child:
+        train(folder=folder, callbacks=[KillAt(step)])
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    shutil.copy(folder / LAST, folder / "left.ckpt")
+    return train(folder=folder, resume=True)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--kill-at", type=int, default=-1)
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--kill-at", type=int, default=0)
     parser.add_argument("--devices", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.devices > 1:
-        module = train_deterministically(options.devices, folder=options.folder)
+    if options.kill_at:
+        module = killed_and_resumed(options.folder, options.kill_at)
     else:
-        callbacks = [KillAt(options.kill_at)]
-        module = train(folder=options.folder, resume=options.resume, callbacks=callbacks)
+        module = train_deterministically(options.devices, folder=options.folder)
     if module.global_rank == 0:
         torch.save(module.state_dict(), options.folder / "weights.pt")
