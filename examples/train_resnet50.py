@@ -115,7 +115,8 @@ def arguments(given: Sequence[str] | None = None) -> tuple[argparse.Namespace, d
         )
     options, unknown = parser.parse_known_args(given)
     if unknown:
-        close = difflib.get_close_matches(unknown[0], parser._option_string_actions, 1)
+        known = [f"--{field.name.replace('_', '-')}" for field in fields(Config)]
+        close = difflib.get_close_matches(unknown[0], known, 1)
         parser.error(f"unknown {unknown[0]}" + "".join(f": did you mean {name}?" for name in close))
     overrides = {f.name: getattr(options, f.name) for f in fields(Config) if f.name in options}
     return options, overrides

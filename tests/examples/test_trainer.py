@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import lightning as L
 import pytest
 import tiny_training
 import torch
@@ -169,6 +170,39 @@ def test_a_schedule_of_weights_moves_once_a_step():
     trained = train(replace(CONFIG, accumulate=2, epochs=1), loss=loss)
     assert trained.global_step == 6  # 44 galaxies: the last batch of 4 makes two parts of 2
     assert int(ramp.get_extra_state()) == trained.trainer.global_step
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_groups_loss_is_table_2s_sum_and_its_gradient_reaches_every_weight(group):
+    config = group_config(group, bins=12, device="cpu")
+    module = PhotozModule(config, BINS)
+    torch.nn.init.normal_(module.network.head.weight, std=0.01)  # not at its start of zero
+    total, terms = module.loss_terms(Galaxies(4, side=32).columns)
+    total.backward()
+    gamma = {"ce": 1.0, "l2": 1e-6}
+    gamma |= dict.fromkeys(("flux", "invariance", "cde"), 0.1) if group == "constrained" else {}
+    assert module.loss.weights == gamma
+    expected = sum(gamma[name] * float(value.detach()) for name, value in terms.items())
+    assert float(total.detach()) == pytest.approx(expected, rel=1e-5)
+    assert all(parameter.grad is not None for parameter in module.network.parameters())
+
+
+def test_the_papers_schedule_lowers_the_rate_after_two_epochs_without_gain():
+    config = replace(CONFIG, lr=1e-3, schedule="plateau", epochs=4)
+    rates = []
+
+    class Watch(L.Callback):
+        def on_train_epoch_end(self, trainer, module):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    class Still(tiny_training.Flat):
+        """A network that learns nothing: validation stalls."""
+
+        def forward(self, image, ebv):
+            return 0.0 * super().forward(image, ebv)
+
+    train(config, network=Still(), callbacks=[Watch()])
+    assert rates == [1e-3, 1e-3, 1e-3, pytest.approx(1e-4)]
 
 
 @pytest.mark.parametrize("detach", [False, True])
