@@ -112,10 +112,15 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def save_pit(path: Path, pit: Tensor, title: str) -> None:
-    """The paper's figures 1 to 3."""
-    axes = plot_pit(pit)
-    axes.set_title(title)
+def save_pit(path: Path, pits: Mapping[str, Tensor]) -> None:
+    """The paper's figures 1 to 3: a panel for the PIT values under each title, on one scale."""
+    size = 5 * len(pits), 4
+    axes = pyplot.subplots(1, len(pits), figsize=size, layout="constrained", squeeze=False)[1]
+    for ax, (title, pit) in zip(axes[0], pits.items(), strict=True):
+        plot_pit(pit, ax=ax).set_title(title)
+    top = max(ax.get_ylim()[1] for ax in axes[0])
+    for ax in axes[0]:
+        ax.set_ylim(0, top)
     _save(path)
 
 

@@ -76,17 +76,21 @@ def main() -> None:
         "constant": evaluate(guess, test.z_spec, bins)[0],
         "photometry": row | {"seconds_a_step": seconds / steps, "training_seconds": seconds},
     }
-    for name, calibration in (  # photoz_losses
-        ("+ temperature", TemperatureScaling(bins)),
-        ("+ PIT", PITRecalibration(bins)),
+    pits = {"before calibration": pit}
+    for name, title, calibration in (  # photoz_losses
+        ("+ temperature", "after temperature scaling", TemperatureScaling(bins)),
+        ("+ PIT", "after PIT recalibration", PITRecalibration(bins)),
     ):
         mended = calibration.fit(to_fit, validation.z_spec)(logits).softmax(-1)
-        rows[name] = evaluate(mended, test.z_spec, bins)[0]
+        rows[name], pits[title] = evaluate(mended, test.z_spec, bins)
     print(f"\n{len(test)} held-out galaxies, {len(train)} to train on\n{table(rows)}")
+    print(f"\nThe held-out galaxies, calibrated on {len(validation)} others:")
+    for name, title in zip(("photometry", "+ temperature", "+ PIT"), pits, strict=True):
+        print(f"{title:<25}  PIT KS {rows[name]['pit_ks']:.3f}  CRPS {rows[name]['crps']:.5f}")
 
     options.output.mkdir(parents=True, exist_ok=True)
     save_results(options.output, rows, vars(options))
-    save_pit(options.output / "photometry_pit.png", pit, "real fluxes")
+    save_pit(options.output / "photometry_pit.png", pits)
     z_phot = bins.mean(probs)
     save_redshifts(options.output / "photometry_redshifts.png", z_phot, test.z_spec, "real fluxes")
     print(f"results and pictures in {options.output}")

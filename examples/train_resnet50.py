@@ -42,7 +42,7 @@ def show(module: PhotozModule, name: str, test: Items, bins: RedshiftBins, outpu
     """Metrics on held-out galaxies, and the three pictures."""
     probs, z_spec = predict(module, test, module.config.workers)
     row, pit = evaluate(probs, z_spec, bins)
-    save_pit(output / f"{name}_pit.png", pit, name)
+    save_pit(output / f"{name}_pit.png", {name: pit})
     save_redshifts(output / f"{name}_redshifts.png", bins.mean(probs), z_spec, name)
     some = default_collate([test[k] for k in range(min(12, len(test)))])
     torch.manual_seed(module.config.seed)

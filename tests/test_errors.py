@@ -288,6 +288,7 @@ WITH_REDUCTION = {
     "metrics.log_score": lambda r: metrics.log_score(PROBS, Z, BINS, reduction=r),
     "metrics.brier": lambda r: metrics.brier(PROBS, Z, BINS, reduction=r),
     "metrics.entropy": lambda r: metrics.entropy(PROBS, BINS, reduction=r),
+    "metrics.coverage": lambda r: metrics.coverage(PROBS, Z, BINS, reduction=r),
 }
 for name, call in WITH_REDUCTION.items():
     case(
@@ -1079,11 +1080,16 @@ case(
     lambda: metrics.pit_histogram(changed(PIT, 0, NAN)),
     ValueError, "pit_values", "NaN", "drop",
 )  # fmt: skip
-for name, call in (("PIT", metrics.PIT), ("PITStatistics", metrics.PITStatistics)):
-    case(
-        f"{name}: approximate",
-        lambda c=call: c(BINS, approximate=100), TypeError, "approximate", name, "leave it out",
-    )  # fmt: skip
+case(
+    "PIT: approximate",
+    lambda: metrics.PIT(BINS, approximate=100),
+    TypeError, "approximate", "PIT", "leave it out", "PITStatistics",
+)  # fmt: skip
+case(
+    "PITStatistics: approximate",
+    lambda: metrics.PITStatistics(BINS, approximate=1),
+    ValueError, "approximate", "at least 2",
+)  # fmt: skip
 case(
     "PITStatistics: one bin",
     lambda: metrics.PITStatistics(BINS, n_bins=1),

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import zipfile
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -245,10 +247,10 @@ GOOD = {"probs": PROBS.numpy(), "edges": BINS.edges.numpy()}
         ({"edges": [0.0, 0.4, 0.1, 1.0]}, ValueError, "edges must increase strictly"),
         ({"probs": [0.2, 0.3, 0.5]}, ValueError, r"probs must have shape \(galaxies, bins\)"),
         ({"probs": [[2.0, 3.0, 5.0]]}, ValueError, "probs must be masses per bin"),
-        ({"probs": [[2, 3, 5]]}, TypeError, "probs must be a floating-point tensor"),
+        ({"probs": [[2, 3, 5]]}, ValueError, "probs must be a floating-point tensor"),
         ({"z_spec": [0.1]}, ValueError, r"z_spec must have shape \(2,\), as probs, got \(1,\)"),
         ({"id": [[1], [2]]}, ValueError, r"id must have shape \(2,\), as probs, got \(2, 1\)"),
-        ({"name": [b"a", b"b"]}, TypeError, "name must be of numbers"),
+        ({"name": [b"a", b"b"]}, ValueError, "name must be of numbers"),
     ],
 )
 def test_a_file_without_what_is_needed_says_what_it_lacks(tmp_path, suffix, change, error, says):
@@ -291,3 +293,191 @@ def test_a_column_that_a_format_would_lose_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match="columns must have names of their own"):
         save_predictions(path, torch.full((2, 4), 0.25), bins, **{name: torch.zeros(2)})
     assert not path.exists()
+
+
+# Damaged and hostile files ----------------------------------------------------------------------
+
+
+def hostile(kind, path):
+    """An HDF5 file whose column `r` lies elsewhere, or not at all."""
+    h5py = pytest.importorskip("h5py")
+    write(path, **GOOD, z_spec=np.array([0.1, 0.2]))
+    elsewhere = path.with_name("elsewhere.h5")
+    write(elsewhere, secret=np.array([7.0, 8.0]))
+    path.with_name("raw").write_bytes(np.array([7.0, 8.0]).tobytes())
+    with h5py.File(path, "a") as file:
+        if kind == "external link":
+            file["r"] = h5py.ExternalLink("elsewhere.h5", "/secret")
+        elif kind == "soft link":
+            file["r"] = h5py.SoftLink("/z_spec")
+        elif kind == "dangling link":
+            file["r"] = h5py.SoftLink("/nothing")
+        elif kind == "external storage":
+            raw = [(str(path.with_name("raw")), 0, 16)]
+            file.create_dataset("r", shape=(2,), dtype="f8", external=raw)
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout(shape=(2,), dtype="f8")
+            layout[:] = h5py.VirtualSource(str(elsewhere), "secret", shape=(2,))
+            file.create_virtual_dataset("r", layout)
+        elif kind == "no chunk":
+            file.create_dataset("r", shape=(2,), dtype="f8", chunks=(1,), compression="gzip")
+            file["r"][0] = 17.0
+        elif kind == "a size no machine holds":
+            file.create_dataset("r", shape=(2**45,), dtype="f8")
+        elif kind == "no shape":
+            file["r"] = h5py.Empty("f8")
+        else:
+            file.create_dataset("r", data=[file.ref] * 2, dtype=h5py.ref_dtype)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("external link", r"r is a link into another file, elsewhere\.h5"),
+        ("soft link", "r is a soft link, to /z_spec"),
+        ("dangling link", "r is a soft link, to /nothing"),
+        ("external storage", "r lies in another file, .*raw: copy it"),
+        ("virtual", "r is a virtual dataset"),
+        ("no chunk", "r was never written whole: the file has 1 of 2 chunks"),
+        ("a size no machine holds", "r was never written whole: the file has 0 of"),
+        ("no shape", "r has no shape"),
+        ("references", "r must be numbers or strings, got Python objects"),
+    ],
+)
+def test_hdf5_that_lies_elsewhere_is_refused_by_name(tmp_path, kind, says):
+    path = tmp_path / "p.h5"
+    hostile(kind, path)
+    with pytest.raises(ValueError, match=rf"p\.h5.*{says}"):
+        load_predictions(path)
+
+
+def test_groups_are_passed_over(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "p.h5"
+    save_predictions(path, PROBS, BINS)
+    with h5py.File(path, "a") as file:
+        file["provenance/r"] = [1.0, 2.0]
+        file["loop"] = file["/"]
+    assert load_predictions(path).columns == {}
+
+
+def member(array):
+    file = BytesIO()
+    np.lib.format.write_array(file, np.asarray(array))
+    return file.getvalue()
+
+
+class Pickled:
+    opened = False
+
+    def __reduce__(self):
+        return setattr, (Pickled, "opened", True)
+
+
+def objects():
+    file = BytesIO()
+    np.lib.format.write_array(file, np.array([Pickled(), Pickled()], dtype=object))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "compression", "says"),
+    [
+        ("r.npy", objects(), zipfile.ZIP_STORED, "r: Object arrays cannot be loaded"),
+        ("r.npy", b"\x80\x04.", zipfile.ZIP_STORED, "r: "),
+        ("readme.txt", b"read me", zipfile.ZIP_STORED, "readme.txt: "),
+        ("r.npy", member([1.0, 2.0])[:-8], zipfile.ZIP_STORED, "r: .*EOF"),
+        ("r.npy", member([1.0, 2.0]) + b"more", zipfile.ZIP_STORED, "r is longer than its shape"),
+        ("r.npy", member([1.0, 2.0]), zipfile.ZIP_BZIP2, "r.npy is compressed as NumPy does not"),
+        ("probs", member(GOOD["probs"]), zipfile.ZIP_STORED, "it holds probs twice"),
+        ("r.npy", member([1.0] * 2).replace(b"(2,), }", b"(2_0,)}"), zipfile.ZIP_STORED, "r: "),
+        (
+            "r.npy",
+            member(np.zeros(8)).replace(b"(8,), }            ", b"(1125899906842624,)}"),
+            zipfile.ZIP_STORED,
+            "r: ",
+        ),
+    ],
+)
+def test_an_odd_member_of_an_npz_is_refused_by_name(tmp_path, name, content, compression, says):
+    path = tmp_path / "p.npz"
+    write(path, **GOOD)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, content, compression)
+    with pytest.raises(ValueError, match=rf"p\.npz is no npz file of whole.*{says}"):
+        load_predictions(path)
+    assert not Pickled.opened
+
+
+def damaged(content, number, seed=0):
+    """Cut short, or with one to three bits the other way round: half of them each."""
+    random = np.random.default_rng(seed)
+    for turn in range(number):
+        if turn % 2:
+            yield content[: random.integers(len(content))]
+            continue
+        changed = bytearray(content)
+        for at in random.integers(len(content), size=random.integers(1, 4)):
+            changed[at] ^= 1 << int(random.integers(8))
+        yield bytes(changed)
+
+
+def found_or_refused(path, content):
+    """The predictions, or what the ValueError says; any other exception is a failure."""
+    path.write_bytes(content)
+    try:
+        return load_predictions(path)
+    except ValueError as error:
+        return str(error)
+
+
+def same(found, expected):
+    return (
+        torch.equal(found.probs, expected.probs)
+        and torch.equal(found.bins.edges, expected.bins.edges)
+        and torch.equal(found.z_spec, expected.z_spec)
+        and np.array_equal(found.object_id, expected.object_id)
+        and found.columns.keys() == expected.columns.keys()
+        and all(torch.equal(found.columns[name], x) for name, x in expected.columns.items())
+    )
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_damaged_npz_is_an_error_or_the_very_same_data(tmp_path, packed):
+    path = tmp_path / "p.npz"
+    columns = {"z_spec": np.array([0.1, 0.2]), "id": np.array(["a", "δ"]), "r": np.array([17, 18])}
+    (np.savez_compressed if packed else np.savez)(path, **GOOD, **columns)
+    expected, refused = load_predictions(path), 0
+    for content in damaged(path.read_bytes(), 200):
+        found = found_or_refused(path, content)
+        if isinstance(found, str):
+            assert str(path) in found
+            refused += 1
+        else:
+            assert same(found, expected)
+    assert refused > 100  # every one that is cut short, and some
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_damaged_hdf5_is_an_error_or_passes_every_check(tmp_path, packed):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "p.h5"
+    save_predictions(path, PROBS, BINS, torch.tensor([0.1, 0.2]), ["a", "δ"], r=[17, 18])
+    if packed:
+        with h5py.File(path, "w") as file:
+            for name, array in {**GOOD, "z_spec": np.array([0.1, 0.2])}.items():
+                chunk = array.shape if array.ndim == 1 else (1, 3)
+                file.create_dataset(
+                    name, data=array, chunks=chunk, compression="gzip", fletcher32=True
+                )
+    refused = 0
+    for content in damaged(path.read_bytes(), 200):
+        found = found_or_refused(path, content)
+        if isinstance(found, str):
+            assert str(path) in found
+            refused += 1
+        else:
+            found.bins.read_probs(found.probs)
+            for array in (found.z_spec, *found.columns.values()):
+                assert array is None or array.shape == found.probs.shape[:1]
+    assert refused > 100

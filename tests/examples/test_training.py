@@ -29,6 +29,11 @@ def test_photometry_beats_the_constant_predictor_on_real_fluxes(tmp_path):
     assert rows["photometry"]["mad"] <= 0.016
     assert rows["photometry"]["crps"] < 0.5 * rows["constant"]["crps"]
     assert 0.047 < rows["constant"]["mad"] < 0.050
+    assert rows["+ PIT"]["pit_ks"] < 0.7 * rows["photometry"]["pit_ks"]  # of real galaxies, unseen
+    for name in ("+ temperature", "+ PIT"):
+        assert rows[name]["crps"] < 1.01 * rows["photometry"]["crps"]
+    for picture in ("pit", "redshifts"):
+        assert (tmp_path / "out" / f"photometry_{picture}.png").stat().st_size > 10_000
 
 
 def test_every_way_of_weighing_trains_and_leaves_a_table(tmp_path):

@@ -23,6 +23,7 @@ from photoz_losses.metrics import (
     PITStatistics,
     bias,
     binned,
+    coverage,
     crps,
     mad,
     outlier_rate,
@@ -125,6 +126,28 @@ def test_standard_errors_are_those_of_each_bin():
     )
     torch.testing.assert_close(drawn.error, closed.error, rtol=0.1, atol=0)
     assert torch.equal(drawn.value, closed.value)
+
+
+@pytest.mark.parametrize("n_boot", [50, None])
+def test_a_bin_that_cannot_tell_its_error_has_none(n_boot):
+    z_spec = torch.full((7,), 0.1)
+    z_phot = z_spec + torch.tensor([0.3, 0.3, 0.0, 0.0, 0.0, 0.3, 0.3])
+    magnitude = torch.tensor([15.5, 16.5, 16.6, 16.7, 17.6, 17.7, 17.8])
+    options = {"by": magnitude, "edges": [*EDGES, 19.0], "n_boot": n_boot}
+    for metric, silent in (
+        (bias, [True, False, False, True]),  # one galaxy, none
+        (outlier_rate, [True, False, False, True]),
+    ):
+        error = binned(metric, z_phot, z_spec, **options).error
+        assert error.isnan().tolist() == silent
+    none = binned(outlier_rate, z_spec, z_spec, **options)
+    assert none.value[:3].tolist() == [0, 0, 0]
+    assert none.error.isnan().all()
+    perfect = binned(bias, z_spec, z_spec, **options)
+    assert perfect.error[1:3].tolist() == [0, 0]
+    curve = binned(coverage, probabilities(z_phot), z_spec, BINS, level=[0.0, 0.7, 1.0], **options)
+    assert curve.error.shape == (4, 3)
+    assert curve.error[:, [0, 2]].isnan().all()  # level 1 covers all, level 0 none
 
 
 @pytest.mark.parametrize(
@@ -233,8 +256,9 @@ def test_a_collection_hands_over_keywords_and_never_takes_one_for_another():
     assert result["outliers_value"][0] == 0
 
 
-def test_a_metric_that_returns_a_mapping():
-    metric = Binned(PITStatistics(BINS), EDGES)
+@pytest.mark.parametrize("approximate", [None, 10])
+def test_a_metric_that_returns_a_mapping(approximate):
+    metric = Binned(PITStatistics(BINS, approximate=approximate), EDGES)
     z = torch.tensor([0.1, 0.5, 0.7])
     metric.update(probabilities(z), z, by=torch.tensor([15.5, 15.7, 17.0]))
     assert metric.compute()["ks"].shape == (3,)

@@ -117,12 +117,31 @@ def test_metrics_without_weights_go_replica_by_replica():
     for name in ("ks", "cvm", "kl"):
         replicas = torch.stack([pit_statistics(values[row])[name] for row in rows])
         torch.testing.assert_close(error[name], replicas.std())
-    levels = [0.5, 0.9]
-    value, error = standard_error(
-        coverage, probs, z_spec, BINS, level=levels, n_boot=20, generator=generator(3)
-    )
-    replicas = [coverage(probs[row], z_spec[row], BINS, level=levels) for row in rows]
-    torch.testing.assert_close(error, torch.stack(replicas).std(0))
+
+
+@pytest.mark.parametrize("level", [0.68, [0.5, 0.9], [[0.6, 0.5], [0.7, 0.9]]])
+@pytest.mark.parametrize("interval", ["central", "highest_density"])
+def test_coverage_is_computed_once_and_gives_the_same_replicas(level, interval):
+    probs, _, z_spec = galaxies(50)
+    options = {"level": level, "interval": interval}
+    draws, replicas = generator(3), []
+    for _ in range(40):
+        rows = torch.randint(50, (50,), generator=draws)
+        replicas.append(coverage(probs[rows], z_spec[rows], BINS, **options))
+    case = partial(standard_error, coverage, probs, z_spec, BINS, n_boot=40, **options)
+    value, error = case(generator=generator(3))
+    torch.testing.assert_close(value, coverage(probs, z_spec, BINS, **options))
+    torch.testing.assert_close(error, torch.stack(replicas).std(0), rtol=1e-9, atol=1e-14)
+    assert torch.equal(case(generator=generator(3), chunk_size=7)[1], error)
+
+
+def test_no_replica_of_a_coverage_asks_for_densities_again(monkeypatch):
+    probs, _, z_spec = galaxies(50)
+    calls = []
+    read = RedshiftBins.read_probs
+    monkeypatch.setattr(RedshiftBins, "read_probs", lambda *given: calls.append(1) or read(*given))
+    standard_error(coverage, probs, z_spec, BINS, n_boot=100)
+    assert 0 < len(calls) < 10
 
 
 @settings(max_examples=15)
@@ -155,6 +174,47 @@ def test_closed_forms_are_the_textbook_s():
     each = crps(probs, z_spec, BINS, reduction="none").numpy()
     value = standard_error(crps, probs, z_spec, BINS, n_boot=None)[1].item()
     assert value == pytest.approx(each.std() / np.sqrt(200), rel=1e-12)
+
+
+def test_the_closed_form_of_a_coverage_is_binomial_and_the_limit_of_the_bootstrap():
+    probs, _, z_spec = galaxies(200)
+    case = partial(standard_error, coverage, probs, z_spec, BINS, level=[[0.1, 0.4], [0.7, 0.9]])
+    p, closed = case(n_boot=None)
+    torch.testing.assert_close(closed, (p * (1 - p) / 200).sqrt(), rtol=1e-12, atol=0)
+    drawn = case(n_boot=8000, generator=generator())[1]
+    torch.testing.assert_close(drawn, closed, rtol=0.04, atol=0)
+
+
+@pytest.mark.parametrize("case", ["bias", "outliers", "rms", "coverage"])
+def test_what_belongs_to_one_galaxy_is_drawn_together(case):
+    """Galaxies of four estimates each that agree: not four times as many galaxies."""
+    probs, z_phot, z_spec = (x.unsqueeze(1).repeat(1, 4, *[1] * (x.ndim - 1)) for x in galaxies(60))
+    once = galaxies(60)
+    if case == "coverage":
+        metric, many, single = coverage, (probs, z_spec, BINS), (once[0], once[2], BINS)
+    else:
+        metric, many, single = POINT[case], (z_phot, z_spec), once[1:]
+    for n_boot in (30, None):
+        found = standard_error(metric, *many, n_boot=n_boot, generator=generator(1))
+        expected = standard_error(metric, *single, n_boot=n_boot, generator=generator(1))
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_partial_is_the_metric_with_its_options():
+    probs, z_phot, z_spec = galaxies(60)
+    cases = (
+        (outlier_rate, (z_phot, z_spec), {"threshold": 0.1}),
+        (crps, (probs, z_spec), {"bins": BINS}),
+    )
+    for metric, arguments, options in cases:
+        for n_boot in (20, None):
+            found = standard_error(
+                partial(metric, **options), *arguments, n_boot=n_boot, generator=generator(1)
+            )
+            expected = standard_error(
+                metric, *arguments, n_boot=n_boot, generator=generator(1), **options
+            )
+            assert torch.equal(torch.stack(found).double(), torch.stack(expected).double())
 
 
 @pytest.mark.parametrize("weigh", [False, True])
@@ -216,6 +276,66 @@ def test_a_missing_estimate_is_no_error(n_boot):
 def test_a_perfect_estimate_has_no_error():
     for n_boot in (50, None):
         assert standard_error(bias, torch.ones(5), torch.ones(5), n_boot=n_boot)[1] == 0
+
+
+@pytest.mark.parametrize("n_boot", [50, None])
+def test_one_galaxy_has_no_error(n_boot):
+    probs, z_phot, z_spec = galaxies(3)
+    only = torch.tensor([0.0, 0.3, 0.0])
+    for metric in (bias, rms, outlier_rate):
+        for pair in ((z_phot[:1], z_spec[:1]), (z_phot[0], z_spec[0])):
+            value, error = standard_error(metric, *pair, n_boot=n_boot)
+            assert torch.equal(value, metric(*pair))
+            assert error.isnan()
+        value, error = standard_error(metric, z_phot, z_spec, n_boot=n_boot, weights=only)
+        torch.testing.assert_close(value, metric(z_phot[1:2], z_spec[1:2]))
+        assert error.isnan()
+    density = probs[:1], z_spec[:1], BINS
+    assert standard_error(crps, *density, n_boot=n_boot)[1].isnan()
+    error = standard_error(coverage, *density, level=[0.1, 0.9], n_boot=n_boot)[1]
+    assert error.shape == (2,)
+    assert error.isnan().all()
+    if n_boot:
+        found = standard_error(pit_statistics, torch.tensor([0.3]), n_boot=n_boot)[1]
+        assert all(each.isnan() for each in found.values())
+        assert standard_error(mad, z_phot[:1], z_spec[:1], n_boot=n_boot)[1].isnan()
+
+
+@pytest.mark.parametrize("n_boot", [50, None])
+@pytest.mark.parametrize("weigh", [False, True])
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_a_fraction_of_none_or_all_has_no_error(n_boot, weigh, offset):
+    z_spec = torch.linspace(0.1, 1.0, 30, dtype=torch.float64)
+    options = {"weights": z_spec / 3} if weigh else {}  # whose sum rounds
+    for metric in (outlier_rate, partial(outlier_rate, threshold=0.06)):
+        value, error = standard_error(metric, z_spec + offset, z_spec, n_boot=n_boot, **options)
+        assert value.item() == pytest.approx(float(offset > 0), abs=1e-15)
+        assert error.isnan()
+    one = (z_spec + offset).index_fill(0, torch.tensor([3]), 0.21 if offset else 2.0)
+    assert standard_error(outlier_rate, one, z_spec, n_boot=n_boot, **options)[1] > 0
+
+
+def test_adaptive_outliers_and_coverages_of_none_or_all_have_no_error():
+    z_spec = torch.linspace(0.1, 1.0, 30)
+    value, error = standard_error(outlier_rate, z_spec, z_spec, n_boot=20, threshold="sigma_iqr")
+    assert value == 0
+    assert error.isnan()
+    probs, _, z_spec = galaxies(30)
+    case = partial(standard_error, coverage, probs, z_spec, BINS, level=[0.0, 0.5, 1.0])
+    for error in (
+        case(n_boot=None)[1],
+        case(n_boot=50)[1],
+        case(n_boot=50, reduction="sum")[1],
+    ):
+        assert error.isnan().tolist() == [True, False, True]
+        assert error[1] > 0
+
+
+@pytest.mark.parametrize("n_boot", [50, None])
+def test_equal_scores_have_an_error_of_zero(n_boot):
+    probs, z_spec = torch.full((5, 6), 1 / 6), torch.full((5,), 0.3)
+    for score in SCORES.values():
+        assert standard_error(score, probs, z_spec, BINS, n_boot=n_boot)[1] < 1e-15
 
 
 @pytest.mark.parametrize(

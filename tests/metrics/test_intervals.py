@@ -82,6 +82,22 @@ def test_coverage_is_a_curve_that_rises_to_one(interval, case, level):
 
 
 @each_interval
+@given(graded(), levels)
+def test_each_galaxy_is_covered_or_not_and_the_reductions_are_of_that(interval, case, level):
+    bins, probs, z_spec = case
+    level = level[:4].reshape(2, 2)
+    options = {"level": level, "interval": interval}
+    each = coverage(probs, z_spec, bins, reduction="none", **options)
+    assert each.shape == (len(z_spec), 2, 2)
+    reached = credibility(probs, z_spec, bins, interval=interval)
+    for i, alpha in enumerate(reached.tolist()):
+        assert each[i].flatten().tolist() == [float(alpha <= x) for x in level.flatten().tolist()]
+    assert torch.equal(coverage(probs, z_spec, bins, reduction="sum", **options), each.sum(0))
+    mean = coverage(probs, z_spec, bins, **options)
+    torch.testing.assert_close(mean, each.mean(0), rtol=1e-14, atol=0)
+
+
+@each_interval
 @pytest.mark.parametrize("grid", GRIDS)
 def test_credibility_is_uniform_where_the_truth_is_drawn_from_the_density(grid, interval):
     bins = GRIDS[grid]
@@ -148,6 +164,8 @@ def test_no_galaxies_no_coverage_and_nan_is_not_covered_or_missed(interval):
     assert nothing.isnan().all()
     probs, z_spec = torch.full((2, 2), 0.5), torch.tensor([0.5, 7.0])
     assert coverage(probs, z_spec, bins, interval=interval).isnan()
+    each = coverage(probs, z_spec, bins, level=[0.0, 1.0], interval=interval, reduction="none")
+    assert each.isnan().tolist() == [[False, False], [True, True]]
     assert credibility(probs, z_spec, bins, interval=interval).isnan().tolist() == [False, True]
 
 

@@ -5,6 +5,8 @@ import pytest
 import torch
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
 from scipy import stats
 
 from photoz_losses import RedshiftBins
@@ -50,9 +52,54 @@ def test_redshifts_draws_every_outlier_as_a_point_and_the_others_as_density():
     assert "3 outliers of 40" in axes.get_legend().get_texts()[0].get_text()
 
 
-def test_redshifts_of_outliers_only_still_draws():
+def test_redshifts_of_outliers_only_has_no_counts_and_no_colour_bar():
     z_spec = torch.full((3,), 0.1)
-    assert not plot_redshifts(z_spec + 1, z_spec).collections
+    axes = plot_redshifts(z_spec + 1, z_spec)
+    assert not axes.collections
+    assert not axes.child_axes
+    assert axes.get_legend().get_texts()[0].get_text() == "3 outliers of 3"
+
+
+def boxes(axes, *artists):
+    """Where each is drawn, in pixels."""
+    axes.figure.draw_without_rendering()
+    return [artist.get_tightbbox() for artist in artists]
+
+
+def test_redshifts_says_what_its_colours_count_and_covers_no_galaxy():
+    z_spec = torch.linspace(0.01, 0.3, 40).repeat(5)
+    z_phot = z_spec.clone()
+    z_phot[0], z_phot[199] = 0.6, 0.0  # the upper left and the lower right corner
+    axes = plot_redshifts(z_phot, z_spec)
+    axes.set_title("a title that is as long as one likes")
+    (scale,) = axes.child_axes
+    assert scale.get_xlabel() == "galaxies per cell"
+    assert scale.get_xlim() == (1, axes.collections[0].get_array().max())
+    assert all(tick == round(tick) for tick in scale.get_xticks())
+    legend, title, bar = axes.get_legend(), axes.title, axes.child_axes[0]
+    legend, title, bar, *_ = boxes(axes, legend, title, bar)
+    assert min(legend.y0, bar.y0) >= axes.bbox.y1
+    assert legend.x1 <= bar.x0
+    assert title.y0 >= max(legend.y1, bar.y1)
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_redshifts_leaves_a_grid_of_axes_as_it_was(layout):
+    z = torch.linspace(0.01, 0.3, 40)
+    figure, grid = pyplot.subplots(2, 2, figsize=(9, 9), layout=layout)
+    cells = [ax.get_subplotspec() for ax in grid.flat]
+    for ax in grid.flat:
+        assert plot_redshifts(z, z, ax=ax) is ax
+    assert figure.axes == list(grid.flat)
+    assert [ax.get_subplotspec() for ax in grid.flat] == cells
+    drawn = boxes(grid[0, 0], *grid.flat)
+    sizes = {tuple(np.round(ax.bbox.size)) for ax in grid.flat}
+    assert len(sizes) == 1
+    if layout is not None:
+        for k, box in enumerate(drawn):
+            assert not any(box.overlaps(other) for other in drawn[k + 1 :])
+            assert figure.bbox.x0 <= box.x0
+            assert box.y1 <= figure.bbox.y1
 
 
 def test_densities_draws_a_step_line_a_view_and_the_truth():
@@ -82,11 +129,28 @@ def test_pp_is_the_share_below_with_the_band_of_the_kolmogorov_smirnov_test():
 def test_redshifts_draws_intervals_of_some_galaxies_spread_over_the_redshifts(bars, drawn):
     z_spec = torch.linspace(0.01, 0.3, 40, dtype=torch.float64).flip(0)
     axes = plot_redshifts(z_spec, z_spec, low=z_spec - 0.01, high=z_spec + 0.02, bars=bars)
-    ends = np.array(axes.collections[1].get_segments())
+    (lines,) = (found for found in axes.collections if isinstance(found, LineCollection))
+    ends = np.array(lines.get_segments())
     assert len(ends) == drawn
     np.testing.assert_allclose(ends[[0, -1], 0, 0], [0.01, 0.3])
     np.testing.assert_allclose(ends[:, 0, 1], ends[:, 0, 0] - 0.01)
     np.testing.assert_allclose(ends[:, 1, 1], ends[:, 0, 0] + 0.02)
+
+
+def test_redshifts_draws_intervals_of_outliers_in_their_colour():
+    z_spec = torch.linspace(0.01, 0.3, 40, dtype=torch.float64)
+    z_phot = z_spec.clone()
+    z_phot[[3, 20]] = 0.9
+    low, high = z_phot - 0.3, z_phot + 0.1
+    axes = plot_redshifts(z_phot, z_spec, low=low, high=high, bars=7)
+    others, outliers = (found for found in axes.collections if isinstance(found, LineCollection))
+    np.testing.assert_allclose(
+        outliers.get_segments(), [[[z, 0.6], [z, 1.0]] for z in z_spec[[3, 20]]]
+    )
+    np.testing.assert_array_equal(outliers.get_color()[0], to_rgba(axes.lines[-1].get_color()))
+    at = np.array(others.get_segments())[:, 0, 0]
+    assert len(at) == 7
+    assert not np.isin(at, z_spec[[3, 20]]).any()
 
 
 def test_gallery_draws_the_image_and_the_densities_beside_it():
@@ -115,6 +179,9 @@ def test_binned_draws_the_metric_its_errors_and_the_galaxies():
     behind = axes.figure.axes[1]
     np.testing.assert_allclose(behind.patches[0].get_data().values, [30, 3])
     assert behind.get_ylabel() == "galaxies in the bin"
+    assert list(behind.get_yticks()) == [0, 10, 20, 30]
+    few = plot_binned([0, 1, 2], [1.0, 2.0], counts=[1, 1]).figure.axes[1]
+    assert list(few.get_yticks()) == [0, 1]
     assert np.isnan(plot_binned([0, 1, 2], [1.0, np.nan]).lines[0].get_ydata()[1])
 
 
@@ -126,8 +193,40 @@ def test_nz_stacks_to_the_mean_density_and_counts_every_galaxy(galaxies):
     truth, stack = (patch.get_data() for patch in plot_nz(probs, z_spec, bins).patches)
     np.testing.assert_allclose(stack.values, bins.density(probs).mean(0), rtol=1e-6)
     assert (truth.values * np.diff(truth.edges)).sum() == pytest.approx(1)
-    assert len(truth.edges) == (2 if galaxies == 3 else 5)
+    np.testing.assert_allclose(truth.edges, bins.edges)
+
+
+@pytest.mark.parametrize(("galaxies", "columns"), [(3, 10), (600, 20), (1200, 36), (9000, 180)])
+def test_nz_takes_bins_together_where_galaxies_are_few(galaxies, columns):
+    bins = RedshiftBins.uniform(0.0, 0.4, 180)
+    z_spec = torch.linspace(0.0, 0.4, galaxies)
+    truth = plot_nz(torch.full((galaxies, 180), 1 / 180), z_spec, bins).patches[0].get_data()
+    assert len(truth.values) == columns
+    assert set(truth.edges) <= set(bins.edges.tolist())
     np.testing.assert_allclose(truth.edges[[0, -1]], [0.0, 0.4])
+    assert (truth.values * np.diff(truth.edges)).sum() == pytest.approx(1)
+
+
+def test_a_legend_stands_on_the_side_of_the_diagonal_where_no_curve_is():
+    low, high = torch.full((9,), 0.1), torch.full((9,), 0.9)
+    level = np.array([0.5, 0.9])
+    for below, above in (
+        (plot_pp(high), plot_pp(low)),
+        (
+            plot_coverage(level, level - 0.3, label="central"),
+            plot_coverage(level, level + 0.1, label="central"),
+        ),
+    ):
+        for axes, upper in ((below, True), (above, False)):
+            (legend,) = boxes(axes, axes.get_legend())
+            (x0, y0), (x1, y1) = axes.transAxes.inverted().transform(legend.get_points())
+            assert (y0 > x1) if upper else (y1 < x0), "the legend crosses the diagonal"
+
+
+def test_the_band_of_the_pit_is_seen_on_the_bars():
+    band, *bars = plot_pit(torch.linspace(0, 1, 50)).patches
+    assert all(band.get_zorder() > bar.get_zorder() for bar in bars)
+    assert band.get_alpha() < 0.5
 
 
 def test_coverage_draws_two_kinds_of_interval_on_the_same_axes_with_the_binomial_band():

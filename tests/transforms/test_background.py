@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import kstest, truncnorm
 
-from photoz_losses.transforms import ResampleBackground, resample_background
+from photoz_losses.transforms import ResampleBackground, clipping, resample_background
 from photoz_losses.transforms.clipping import clipped_fraction, sigma_clip
 
 CLIPS = [(sigma, rounds) for sigma in (1.0, 2.0, 3.0) for rounds in (1, 2, 5)]
@@ -335,3 +335,16 @@ def test_the_redrawn_sky_of_real_stamps_lies_within_six_deviations(stamps):
     view = resample_background(stamps, generator=seeded())
     redrawn = view != stamps
     assert (((view - mean) / std).abs()[redrawn] < 6).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 8])
+def test_both_ways_to_a_median_are_numpys(count):
+    generator = torch.Generator().manual_seed(count)
+    values = torch.randint(-2, 3, (200, 8), generator=generator).double()  # ties
+    values[:, count:] = torch.nan
+    values = torch.stack([row[torch.randperm(8, generator=generator)] for row in values])
+    number = values.isfinite().sum(-1, keepdim=True)
+    for way in (clipping._select, clipping._sort):
+        got = (sum(way(values, number)) / 2).squeeze(-1)
+        expected = np.nanmedian(values.numpy(), 1) if count else np.full(200, np.nan)
+        np.testing.assert_array_equal(got, expected)

@@ -80,7 +80,8 @@ def binned(
     -------
     PerBin
         Values and, if asked for, standard errors, each of shape (K, ...), with the number of
-        galaxies in each bin and in none. The value of an empty bin is NaN.
+        galaxies in each bin and in none. The value of an empty bin is NaN; the error also of a bin
+        of one galaxy, and of a fraction of 0 or 1 in it, as in `standard_error`.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -9,9 +10,12 @@ import torch
 from torch import Tensor
 
 from photoz_losses.metrics._weighted import mean, read_weights
+from photoz_losses.metrics.intervals import coverage
 from photoz_losses.metrics.point import bias, is_outlier, outlier_rate, residuals, rms
 
 AT_ONCE = 2**24  # numbers: 128 MB in float64
+FRACTIONS = (outlier_rate, coverage)
+LEAST = 1e-12  # a fraction nearer to 0 or 1 is there, but for the rounding of weights
 
 
 def standard_error(
@@ -26,21 +30,30 @@ def standard_error(
 
     The bootstrap draws :math:`N` of the :math:`N` galaxies with replacement, `n_boot` times, and
     takes the standard deviation of the metric over these replicas (Efron 1979). Replicas are counts
-    of galaxies: metrics with a `weights` option take many at once, scores with a `reduction` are
-    computed once and weighted, and only what has neither is computed replica by replica.
+    of galaxies: metrics with a `weights` option take many at once, scores and `coverage`, with a
+    `reduction`, are computed once and weighted, and only what has neither is computed replica by
+    replica.
 
     Closed forms, ``n_boot=None``, are the limits of the bootstrap for many replicas:
     :math:`s/\sqrt N` for means (scores, `bias`), with :math:`s` the standard deviation over
-    galaxies (divided by :math:`N`, not :math:`N - 1`); for a fraction, `outlier_rate` at a fixed
-    threshold, that is the binomial :math:`\sqrt{p (1 - p) / N}`; for `rms` the first order of it,
-    :math:`s(\Delta^2) / (2\,\mathrm{rms}\sqrt N)`. Medians, `mad`, `sigma_iqr` and the outliers
-    beyond :math:`3\,\sigma_\mathrm{IQR}` have none: theirs depend on the density of the residuals.
+    galaxies (divided by :math:`N`, not :math:`N - 1`); for a fraction, `coverage` or `outlier_rate`
+    at a fixed threshold, that is the binomial :math:`\sqrt{p (1 - p) / N}`; for `rms` the first
+    order of it, :math:`s(\Delta^2) / (2\,\mathrm{rms}\sqrt N)`. Medians, `mad`, `sigma_iqr` and the
+    outliers beyond :math:`3\,\sigma_\mathrm{IQR}` have none: theirs depend on the density of the
+    residuals.
+
+    Both are silent, and the error is NaN, where they would be 0 whatever the truth: for fewer than
+    two galaxies (of weight above 0), and for a fraction (`outlier_rate`, `coverage`) of exactly 0
+    or 1, whose galaxies all agree. There give a one-sided limit: none of :math:`N` galaxies means a
+    fraction below :math:`1 - 0.05^{1/N} \approx 3/N` at 95 % (the rule of three; Hanley &
+    Lippman-Hand 1983), all of them one above 1 minus that. The error 0 of a mean of equal scores
+    stays.
 
     Parameters
     ----------
     metric : callable
-        Such as `mad` or `crps`; what it returns is a Tensor, or a mapping of names to them, without
-        one value a galaxy.
+        Such as `mad` or `crps`, or a ``functools.partial`` of one; what it returns is a Tensor, or
+        a mapping of names to them, without one value a galaxy.
     *arguments
         Of the metric. Tensors hold the N galaxies in their first dimension.
     n_boot : int or None
@@ -56,7 +69,8 @@ def standard_error(
     -------
     value, error : Tensor
         The metric of all galaxies, and its standard error of the same shape; NaN where a replica
-        is. For a metric that returns a mapping, two mappings.
+        is, and where the sample cannot tell (above). For a metric that returns a mapping, two
+        mappings.
 
     Raises
     ------
@@ -76,24 +90,57 @@ def standard_error(
     >>> value, error = standard_error(outlier_rate, z_phot, z_spec, generator=generator)
     >>> round(error.item(), 3)
     0.025
+    >>> standard_error(outlier_rate, z_phot, z_spec, n_boot=None, threshold=0.2)  # < 3 / 400
+    (tensor(0., dtype=torch.float64), tensor(nan, dtype=torch.float64))
     """
+    if isinstance(metric, partial):
+        arguments, options = (*metric.args, *arguments), {**metric.keywords, **options}
+        metric = metric.func
     value, N = metric(*arguments, **options), n_galaxies(arguments)
-    if n_boot is None:
-        return value, _closed_form(metric, arguments, options)
     for name, number, least in (("n_boot", n_boot, 2), ("chunk_size", chunk_size, 1)):
         if number is not None and (not isinstance(number, Integral) or isinstance(number, bool)):
             raise TypeError(f"{name} must be an integer, got {number!r}")
         if number is not None and number < least:
             raise ValueError(f"{name} must be at least {least}, got {number}")
-    chunk = chunk_size or max(1, AT_ONCE // max(N, 1))
-    resampled = _resampled(metric, arguments, options)
-    replicas = [
-        resampled(_draws(min(chunk, n_boot - done), N, _device(arguments), generator))
-        for done in range(0, n_boot, chunk)
-    ]
-    if isinstance(value, Mapping):
-        return value, {name: torch.cat([part[name] for part in replicas]).std(0) for name in value}
-    return value, torch.cat(replicas).std(0)
+    alone = _taking_part(options.get("weights"), N) < 2
+    if n_boot is None:
+        error = _closed_form(metric, arguments, options, value)
+    elif alone:
+        error = value  # nothing to draw from
+    else:
+        chunk = chunk_size or max(1, AT_ONCE // N)
+        resampled = _resampled(metric, arguments, options, value)
+        replicas = [
+            resampled(_draws(min(chunk, n_boot - done), N, _device(arguments), generator))
+            for done in range(0, n_boot, chunk)
+        ]
+        error = _spread(replicas)
+    if alone:
+        return value, _undefined(error)
+    if metric in FRACTIONS:
+        total = arguments[1].numel() if options.get("reduction") == "sum" else 1
+        agreed = (value < LEAST * total) | (value > (1 - LEAST) * total)
+        error = torch.where(agreed, torch.nan, error)
+    return value, error
+
+
+def _taking_part(weights: Tensor | None, galaxies: int) -> int:
+    """Number of galaxies of weight above 0."""
+    if weights is None or galaxies < 2:
+        return galaxies
+    return int((weights != 0).reshape(galaxies, -1).any(1).sum())
+
+
+def _spread(replicas: list[Any]) -> Any:
+    if isinstance(replicas[0], Mapping):
+        return {name: _spread([part[name] for part in replicas]) for name in replicas[0]}
+    return torch.cat(replicas).std(0)
+
+
+def _undefined(error: Any) -> Any:
+    if isinstance(error, Mapping):
+        return {name: _undefined(each) for name, each in error.items()}
+    return torch.full_like(error, torch.nan, dtype=torch.float64)
 
 
 def n_galaxies(arguments: tuple[Any, ...]) -> int:
@@ -116,8 +163,6 @@ def _draws(
 ) -> Tensor:
     """Galaxies of each replica; drawn one replica after the other, so that chunks do not matter."""
     where = device if generator is None else generator.device
-    if not galaxies:
-        return torch.empty(replicas, 0, dtype=torch.int64, device=device)
     rows = [
         torch.randint(galaxies, (galaxies,), generator=generator, device=where)
         for _ in range(replicas)
@@ -132,7 +177,7 @@ def _counts(draws: Tensor) -> Tensor:
 
 
 def _resampled(
-    metric: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+    metric: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any], value: Any
 ) -> Callable[[Tensor], Any]:
     """Function of drawn galaxies (replicas, N) that gives the metric of each replica."""
     accepted = inspect.signature(metric).parameters
@@ -146,10 +191,14 @@ def _resampled(
     vectors = all(a.ndim == 1 for a in arguments if isinstance(a, Tensor))
     if "weights" in accepted and vectors:
         return weighted
-    if "reduction" in accepted and options.get("reduction", "mean") == "mean":
-        each = metric(*arguments, **{**options, "reduction": "none"}).detach().double()
-        each = each.flatten(1).mean(1) if each.ndim > 1 else each
-        return lambda draws: mean(each, _counts(draws))
+    if _is_mean(metric, options):
+        each = _scores(metric, arguments, options)
+        between = each.ndim - value.ndim  # what is between galaxies and levels belongs to a galaxy
+        each = each.flatten(1, between - 1).mean(1) if between > 1 else each
+        if each.ndim == 1:
+            return lambda draws: mean(each, _counts(draws))
+        table = each.flatten(1)
+        return lambda draws: (_counts(draws) @ table / len(table)).reshape(-1, *each.shape[1:])
 
     def one(rows: Tensor) -> Any:
         own = options if weights is None else {**options, "weights": weights[rows]}
@@ -164,8 +213,21 @@ def _resampled(
     return looped
 
 
-def _closed_form(
+def _is_mean(metric: Callable[..., Any], options: dict[str, Any]) -> bool:
+    accepted = inspect.signature(metric).parameters
+    return "reduction" in accepted and options.get("reduction", "mean") == "mean"
+
+
+def _scores(
     metric: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> Tensor:
+    """What the metric is the mean of: of each galaxy (and level)."""
+    each: Tensor = metric(*arguments, **{**options, "reduction": "none"})
+    return each.detach().double()
+
+
+def _closed_form(
+    metric: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any], value: Any
 ) -> Tensor:
     """Standard error of a mean over galaxies, or of the root of one."""
     weights = options.get("weights")
@@ -175,22 +237,23 @@ def _closed_form(
         each = is_outlier(residuals(*arguments), None, options.get("threshold", 0.05))
     elif metric is rms:
         each = residuals(*arguments).square()
-    elif (
-        "reduction" in inspect.signature(metric).parameters
-        and options.get("reduction", "mean") == "mean"
-    ):
-        each = metric(*arguments, **{**options, "reduction": "none"}).detach().double()
-        each = each.flatten(1).mean(1) if each.ndim > 1 else each
+    elif _is_mean(metric, options):
+        each = _scores(metric, arguments, options)
+        each = each.flatten(0, each.ndim - value.ndim - 1)
     else:
         raise ValueError(
             f"{getattr(metric, '__name__', 'this metric')} with these options has no closed form "
             f"of its standard error: give n_boot, a number of replicas"
         )
-    share = torch.full_like(each, 1 / len(each)) if len(each) else each
+    share = each.new_full((len(each),), 1 / max(len(each), 1))
     if weights is not None:
         share = read_weights(weights, arguments[1], "z_spec")
         share = share / share.sum()
-    centre = mean(each, share)
-    error = (share * torch.where(share == 0, 0.0, each - centre)).square().sum().sqrt()
+    share = share.reshape(-1, *value.ndim * (1,))
+    centre = (share * torch.where(share == 0, 0.0, each)).sum(0)
+    apart = share * torch.where(share == 0, 0.0, each - centre)
+    N = n_galaxies(arguments)
+    of_galaxy = apart.unflatten(0, (N, len(apart) // max(N, 1))).sum(1)
+    error = of_galaxy.square().sum(0).sqrt()
     error = torch.where(centre.isnan(), torch.nan, error)
     return error / (2 * centre.sqrt()) if metric is rms else error

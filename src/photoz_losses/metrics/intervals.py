@@ -9,6 +9,7 @@ from torch import Tensor
 from photoz_losses import _check
 from photoz_losses._blocks import blocks, joined
 from photoz_losses.bins import RedshiftBins, nan_where_unknown
+from photoz_losses.losses._reduce import check_reduction
 from photoz_losses.metrics._samples import digest
 from photoz_losses.metrics._streaming import StreamingMetric
 from photoz_losses.metrics.pit import pit_values
@@ -115,6 +116,7 @@ def coverage(
     *,
     level: float | Sequence[float] | Tensor = 0.68,
     interval: str = "central",
+    reduction: str = "mean",
 ) -> Tensor:
     r"""Fraction of true redshifts inside the credible intervals of a level, or of several.
 
@@ -132,16 +134,19 @@ def coverage(
         As in `credibility`.
     level : float or sequence of float
         Levels in [0, 1].
+    reduction : {"mean", "sum", "none"}
+        Over galaxies; "none" tells for each galaxy and level whether it is covered, 1 or 0.
 
     Returns
     -------
     Tensor, float64, shape of `level`
-        Fractions, not per cent; NaN without galaxies.
+        Fractions, not per cent; NaN without galaxies. With ``reduction="none"`` the shape is that
+        of `z_spec` and then that of `level`.
 
     Raises
     ------
     ValueError, TypeError
-        As `credibility`; also if a level lies outside [0, 1].
+        As `credibility`; also if a level lies outside [0, 1], or `reduction` is unknown.
 
     Examples
     --------
@@ -150,9 +155,14 @@ def coverage(
     >>> coverage(probs, torch.tensor([0.12, 0.29]), bins, level=[0.5, 0.95])
     tensor([0.5000, 1.0000], dtype=torch.float64)
     """
+    check_reduction(reduction)
     levels = _levels(level).to(bins.edges.device)
     value = credibility(probs, z_spec, bins, interval=interval)
-    return _covered(value, levels) / value.numel()
+    if reduction == "none":
+        value = value.detach().reshape(*value.shape, *levels.ndim * (1,))
+        return torch.where(value.isnan(), torch.nan, (value <= levels).double())
+    covered = _covered(value, levels)
+    return covered / value.numel() if reduction == "mean" else covered
 
 
 class Coverage(StreamingMetric):

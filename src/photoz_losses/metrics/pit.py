@@ -81,7 +81,27 @@ def pit_values(
     return joined(parts, shape)
 
 
-class PIT(SampleMetric):
+class PITSample(SampleMetric):
+    """What `PIT` and `PITStatistics` keep: the PIT of every galaxy, or a histogram of them."""
+
+    def __init__(
+        self,
+        bins: RedshiftBins,
+        *,
+        randomized: bool = False,
+        generator: torch.Generator | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__({"pit": (0.0, 1.0)}, identity=(bins, randomized), **kwargs)
+        self.bins, self.randomized, self.generator = bins, randomized, generator
+
+    def update(self, probs: Tensor, z_spec: Tensor) -> None:
+        """Take in a batch of masses (N, C) and true redshifts (N,)."""
+        value = pit_values(probs.detach(), z_spec, self.bins, self.randomized, self.generator)
+        self._keep(pit=value)
+
+
+class PIT(PITSample):
     """`pit` of everything seen: keeps one number a galaxy, exact over batches and ranks.
 
     Computed in float64, whatever the masses came in: 1 - 1e-9 does not become 1.
@@ -115,16 +135,10 @@ class PIT(SampleMetric):
     ) -> None:
         if "approximate" in kwargs:
             raise TypeError(
-                f"approximate is no option of {type(self).__name__}, which keeps the PIT of every "
-                f"galaxy: leave it out"
+                "approximate is no option of PIT, whose result is the PIT of every galaxy: leave "
+                "it out, or use PITStatistics(bins, approximate=...)"
             )
-        super().__init__({"pit": (0.0, 1.0)}, identity=(bins, randomized), **kwargs)
-        self.bins, self.randomized, self.generator = bins, randomized, generator
-
-    def update(self, probs: Tensor, z_spec: Tensor) -> None:
-        """Take in a batch of masses (N, C) and true redshifts (N,)."""
-        value = pit_values(probs.detach(), z_spec, self.bins, self.randomized, self.generator)
-        self._keep(pit=value)
+        super().__init__(bins, randomized=randomized, generator=generator, **kwargs)
 
     def compute(self) -> Tensor:
         """PIT of every galaxy, float64, shape (galaxies,)."""

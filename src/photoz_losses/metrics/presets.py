@@ -149,8 +149,8 @@ def photo_z_metrics(
         The C bins.
     preset : {"paper", "pasquet", "rail", "euclid"}
     approximate : int, optional
-        Keep histograms of that many bins instead of every residual, as in `MAD`, and leave out
-        ``pit_statistics``, which need every PIT.
+        Keep histograms of that many bins instead of every residual and every PIT, with the errors
+        that `MAD` and `PITStatistics` state; ``ad`` and its p-value are NaN then.
     **kwargs
         Of every ``torchmetrics.Metric`` in the collection.
 
@@ -185,9 +185,8 @@ def photo_z_metrics(
         "cde_loss": CDELoss(bins, **kwargs),
         "crps": CRPS(bins, **kwargs),
         "log_score": LogScore(bins, **kwargs),
+        "pit": PITStatistics(bins, **kept),
     }
-    if approximate is None:
-        metrics["pit"] = PITStatistics(bins, **kwargs)
     if chosen.iqr_factor is not None:
         metrics["sigma_iqr"] = SigmaIQR(factor=chosen.iqr_factor, **kept)
     return PhotoZMetrics(metrics, bins, chosen.estimate)

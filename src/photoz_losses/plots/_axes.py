@@ -11,6 +11,7 @@ from torch import Tensor
 # Okabe & Ito's: apart for every eye
 BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 BAND = "0.85"  # grey
+EDGED: dict[str, Any] = {"facecolor": BAND, "edgecolor": "0.6", "linewidth": 0.5}
 
 
 def axes_or_new(ax: Axes | None, **options: Any) -> Axes:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from photoz_losses.plots._axes import BAND, BLUE, axes_or_new, numbers
 
@@ -78,7 +79,9 @@ def _draw_counts(ax: Axes, edges: np.ndarray, counts: np.ndarray) -> None:
     """Grey columns behind, with an axis of their own."""
     behind = ax.twinx()
     behind.stairs(counts, edges, fill=True, color=BAND)
-    behind.set(ylim=(0, 3 * max(counts.max(), 1)), ylabel="galaxies in the bin")
+    most = max(counts.max(), 1)
+    ticks = MaxNLocator(3, integer=True).tick_values(0, most)  # none above the columns
+    behind.set(ylim=(0, 3 * most), yticks=ticks[ticks <= most], ylabel="galaxies in the bin")
     behind.yaxis.label.set_color("0.5")
     behind.tick_params(axis="y", colors="0.5")
     ax.set_zorder(behind.get_zorder() + 1)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy import stats
 
-from photoz_losses.plots._axes import BAND, BLUE, GREEN, VERMILLION, axes_or_new, numbers
+from photoz_losses.plots._axes import BLUE, EDGED, GREEN, VERMILLION, axes_or_new, numbers
 
 
 def plot_coverage(
@@ -60,7 +60,7 @@ def plot_coverage(
     if galaxies is not None:
         grid = np.linspace(0, 1, 201)
         low, high = (end / galaxies for end in stats.binom.interval(0.95, galaxies, grid))
-        ax.fill_between(grid, low, high, color=BAND, linewidth=0, label="95 % if calibrated")
+        ax.fill_between(grid, low, high, **EDGED, label="95 % if calibrated")
     if not ax.lines:
         ax.plot([0, 1], [0, 1], color="black", linewidth=1)
     color, marker = ((BLUE, "o"), (VERMILLION, "s"), (GREEN, "^"))[(len(ax.lines) - 1) % 3]
@@ -68,5 +68,6 @@ def plot_coverage(
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     ax.set(xlabel="nominal level", ylabel="share of galaxies inside the interval")
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="upper left", frameon=False)
+        above = sum(np.subtract(*line.get_data()[::-1]).sum() for line in ax.lines)
+        ax.legend(loc="lower right" if above > 0 else "upper left", frameon=False)
     return ax

@@ -61,7 +61,9 @@ def plot_densities(
     for density, shade in zip(bins.density(probs).detach().cpu().numpy(), shades, strict=True):
         ax.stairs(density, edges, color=shade, alpha=0.7, linewidth=0.8)
     if z_spec is not None:
-        ax.axvline(float(z_spec), color=VERMILLION, linestyle="--", linewidth=1.2)
+        ax.axvline(
+            float(z_spec), color=VERMILLION, ls="--", linewidth=1.2, label="spectroscopic redshift"
+        )
     ax.set(xlim=(edges[0], edges[-1]), ylim=(0, None))
     ax.set(xlabel="redshift", ylabel="density per unit redshift")
     return ax

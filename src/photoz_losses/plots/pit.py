@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 from torch import Tensor
 
-from photoz_losses.plots._axes import BAND, BLUE, axes_or_new, pit_values
+from photoz_losses.plots._axes import BLUE, EDGED, axes_or_new, pit_values
 
 
 def plot_pit(pit: Tensor, *, n_bins: int = 20, ax: Axes | None = None) -> Axes:
@@ -43,9 +43,14 @@ def plot_pit(pit: Tensor, *, n_bins: int = 20, ax: Axes | None = None) -> Axes:
     ax = axes_or_new(ax, figsize=(5, 4))
     low, high = stats.binom.interval(0.95, len(values), 1 / n_bins)
     scale = n_bins / len(values)
-    ax.axhspan(low * scale, high * scale, color=BAND, label="95 % if calibrated")
+    ax.axhspan(
+        low * scale, high * scale,
+        color="black", alpha=0.2, linewidth=0, zorder=2, label="95 % if calibrated",
+    )  # fmt: skip
     edges = np.linspace(0, 1, n_bins + 1)
-    ax.hist(values, edges.tolist(), density=True, color=BLUE, alpha=0.8, edgecolor="white")
+    ax.hist(
+        values, edges.tolist(), density=True, color=BLUE, alpha=0.8, edgecolor="white", zorder=1
+    )
     ax.axhline(1, color="black", linewidth=1.5)
     ax.set(xlim=(0, 1), ylim=(0, 1.15 * ax.get_ylim()[1]))  # room for the legend
     ax.set(xlabel="PIT", ylabel="relative frequency")
@@ -89,10 +94,10 @@ def plot_pp(pit: Tensor, *, ax: Axes | None = None) -> Axes:
     share = np.searchsorted(values, level, side="right") / len(values)
     reach = stats.kstwo.ppf(0.95, len(values))
     low, high = (level - reach).clip(0), (level + reach).clip(max=1)
-    ax.fill_between(level, low, high, color=BAND, linewidth=0, label="95 % if calibrated")
+    ax.fill_between(level, low, high, **EDGED, label="95 % if calibrated")
     ax.plot([0, 1], [0, 1], color="black", linewidth=1)
-    ax.plot(level, share, color=BLUE, linewidth=1.8)
+    ax.plot(level, share, color=BLUE, linewidth=1.2)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     ax.set(xlabel="PIT", ylabel="share of galaxies with PIT below")
-    ax.legend(loc="upper left", frameon=False)
+    ax.legend(loc="lower right" if share.mean() > 0.5 else "upper left", frameon=False)
     return ax

@@ -13,7 +13,7 @@ def plot_nz(probs: Tensor, z_spec: Tensor, bins: RedshiftBins, *, ax: Axes | Non
 
     The stack of calibrated densities is not the true N(z) unless they carry the right prior: a
     difference of width alone says little, one of the mean does. The histogram takes as many of the
-    bins together as give it 30 galaxies a column on average.
+    bins together as give it 30 galaxies a column on average, but no more than leave ten columns.
 
     Parameters
     ----------
@@ -49,13 +49,13 @@ def plot_nz(probs: Tensor, z_spec: Tensor, bins: RedshiftBins, *, ax: Axes | Non
     bins.locate(z_spec, probs.shape[:-1])
     ax = axes_or_new(ax, figsize=(5.4, 4))
     edges, truth = numbers(bins.edges), numbers(z_spec)
-    together = int(np.ceil(30 * len(bins) / len(truth))) if len(truth) < 30 * len(bins) else 1
+    together = max(1, min(-(-30 * len(bins) // len(truth)), len(bins) // 10))
     wide = np.append(edges[:-1:together], edges[-1])
     counts = np.histogram(truth.clip(edges[0], edges[-1]), wide)[0]
     columns = counts / np.diff(wide) / len(truth)
     ax.stairs(columns, wide, fill=True, color=BAND, label="spectroscopic redshifts")
     ax.stairs(numbers(density.mean(0)), edges, color=BLUE, linewidth=1.6, label="stacked densities")
-    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, None))
+    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.22 * ax.get_ylim()[1]))  # room for the legend
     ax.set(xlabel="redshift", ylabel="share of galaxies per unit redshift")
-    ax.legend(frameon=False)
+    ax.legend(loc="upper right", frameon=False)
     return ax

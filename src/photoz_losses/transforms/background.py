@@ -34,9 +34,9 @@ def resample_background(
     rises: pure Gaussian noise ends 0.35 of its deviation higher (0.24 with `unbiased`). That is the
     paper's recipe; over a whole cut-out it can add as much flux as a faint galaxy has.
 
-    With a `mask` nothing is clipped: every finite pixel outside it is redrawn with the mean and
-    deviation of the finite pixels outside `sources`, and the sky keeps both. A neighbour that is in
-    `sources` and not in `mask` becomes sky. `source_mask` makes the two.
+    With a ``mask`` nothing is clipped: every finite pixel outside it is redrawn with the mean and
+    deviation of the finite pixels outside ``sources``, and the sky keeps both. A neighbour that is
+    in ``sources`` and not in ``mask`` becomes sky. `source_mask` makes the two.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def resample_background(
     mask : Tensor of bool, shape (N, H, W) or (N, bands, H, W), optional
         True on the pixels that are kept, to the bit. Default: the paper's threshold decides.
     sources : Tensor of bool, of such a shape, optional
-        True on the pixels of any source, where the sky is not measured. Default: `mask`.
+        True on the pixels of any source, where the sky is not measured. Default: ``mask``.
     sigma : float
         Both the clip and the threshold, in standard deviations; the paper's is 1. Not used with a
         mask, as are the next two.
@@ -70,8 +70,8 @@ def resample_background(
     Raises
     ------
     ValueError
-        If `images` is not four-dimensional, a mask has another shape, there are `sources` without a
-        mask, or an option is not positive.
+        If `images` is not four-dimensional, a mask has another shape, there are ``sources`` without
+        a mask, or an option is not positive.
     TypeError
         If `images` is not floating-point, or a mask not bool.
 
@@ -142,8 +142,8 @@ def _sky_moments(images: Tensor, sky: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class ResampleBackground(nn.Module):
     """Module of `resample_background`: options stored, ``forward(images, mask, sources)``.
 
-    Its own `mask`, of shape (H, W), is one for all images (a disc, say), and a buffer; the mask of
-    a call takes its place.
+    Its own ``mask``, of shape (H, W), is one for all images (a disc, say), and a buffer; the mask
+    of a call takes its place.
     """
 
     mask: Tensor | None

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from photoz_losses.transforms._images import check_images
 
@@ -12,8 +12,7 @@ def sigma_clip(images: Tensor, *, sigma: float = 1.0, iterations: int = 1) -> tu
     """Mean and standard deviation of each image and band after clipping about the median.
 
     As ``astropy.stats.sigma_clipped_stats(image, sigma=sigma, maxiters=iterations)`` for every
-    image and band at once. One sort serves all rounds: what a round keeps is a stretch of the
-    sorted pixels, and its mean and deviation are differences of prefix sums.
+    image and band at once.
 
     Parameters
     ----------
@@ -31,49 +30,51 @@ def sigma_clip(images: Tensor, *, sigma: float = 1.0, iterations: int = 1) -> tu
     """
     check_images(images)
     check_clip(sigma, iterations)
-    values = images.detach().flatten(2)
-    known = values.isfinite()
-    pixels = torch.where(known, values, torch.inf).sort(-1).values.double().contiguous()
-    low = torch.zeros_like(pixels[..., :1], dtype=torch.int64)
-    high = known.sum(-1, keepdim=True)  # the unknown are sorted last
-    origin = _middle(pixels, low, high)
-    pixels = pixels - origin  # squares about the middle lose no digits to a bright sky
-    prefix = _prefix_sums(torch.where(pixels.isfinite(), pixels, 0.0), high // 2)
-    mean, std = _moments(prefix, low, high)
+    values = images.detach().flatten(2).double()
+    kept = torch.where(values.isfinite(), values, torch.nan)
     for _ in range(iterations):
-        centre = _middle(pixels, low, high)
-        low = low.maximum(torch.searchsorted(pixels, centre - sigma * std))
-        high = high.minimum(torch.searchsorted(pixels, centre + sigma * std, right=True))
-        low = low.minimum(high)
-        mean, std = _moments(prefix, low, high)
-    return (origin + mean).squeeze(-1), std.squeeze(-1)
+        centre = _median(kept)
+        reach = sigma * _moments(kept, centre)[1]
+        inside = (kept >= centre - reach) & (kept <= centre + reach)
+        kept = torch.where(inside, kept, torch.nan)
+    mean, std = _moments(kept, centre)
+    return mean.squeeze(-1), std.squeeze(-1)
 
 
-def _middle(pixels: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Median of each stretch ``low`` to ``high`` of sorted pixels: mean of the middle two."""
-    last = pixels.shape[-1] - 1
-    first, second = ((low + high - 1) // 2).clamp(0, last), ((low + high) // 2).clamp(0, last)
-    return (pixels.gather(-1, first) + pixels.gather(-1, second)) / 2
+def _median(values: Tensor) -> Tensor:
+    """Median over the last dimension, NaN left out: the mean of the middle two."""
+    count = values.isnan().logical_not().sum(-1, keepdim=True)
+    # a selection is some times as fast as a sort on a CPU, and not deterministic elsewhere
+    middle = _select if values.device.type == "cpu" else _sort
+    first, second = middle(values, count)
+    return (first + second) / 2
 
 
-def _prefix_sums(pixels: Tensor, start: Tensor) -> Tensor:
-    """Sums of pixels and of their squares from `start` to each place, negative before it.
+def _select(values: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Middle two of `count` values: the lower median, and the next one unless that equals it."""
+    lower = values.nanmedian(-1, keepdim=True).values
+    up_to = (values <= lower).sum(-1, keepdim=True)
+    above = torch.where(values > lower, values, torch.inf).amin(-1, keepdim=True)
+    return lower, torch.where(up_to > count // 2, lower, above)
 
-    Counted from the middle outwards, a far outlier enters no sum of the pixels nearer than it.
+
+def _sort(values: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Middle two of `count` values, as `_select`; NaN is sorted last."""
+    ordered = values.sort(-1).values
+    places = ((count - 1) // 2).clamp(min=0), (count // 2).clamp(max=values.shape[-1] - 1)
+    return ordered.gather(-1, places[0]), ordered.gather(-1, places[1])
+
+
+def _moments(values: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, NaN left out; NaN where there is nothing else.
+
+    Squares about the `origin`, which lies among the values, lose no digits to a bright sky.
     """
-    values = torch.stack([pixels, pixels.square()])
-    after = torch.arange(pixels.shape[-1], device=pixels.device) >= start
-    rightwards = torch.where(after, values, 0.0).cumsum(-1)
-    leftwards = torch.where(after, 0.0, values).flip(-1).cumsum(-1).flip(-1)
-    return nn.functional.pad(rightwards, (1, 0)) - nn.functional.pad(leftwards, (0, 1))
-
-
-def _moments(prefix: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each stretch ``low`` to ``high``; NaN where it is empty."""
-    total, squares = (sums.gather(-1, high) - sums.gather(-1, low) for sums in prefix)
-    count = (high - low).double()
-    mean = total / count
-    return mean, (squares / count - mean.square()).clamp(min=0).sqrt()
+    offset = values - origin
+    count = offset.isnan().logical_not().sum(-1, keepdim=True).double()
+    mean = offset.nansum(-1, keepdim=True) / count
+    square = offset.square().nansum(-1, keepdim=True) / count
+    return origin + mean, (square - mean.square()).clamp(min=0).sqrt()
 
 
 def clipped_fraction(sigma: float, iterations: int) -> float:

@@ -43,11 +43,18 @@ def dihedral(images: Tensor, element: Tensor) -> Tensor:
     _check.same_shape("element", element, images.shape[:1], "the batch")
     if _check.can_read_free(element) and not bool(((element >= 0) & (element < 8)).all()):
         raise ValueError("element must lie in 0 to 7")
-    element = element.to(images.device).reshape(-1, 1, 1, 1)
-    turned = torch.where(element >= 4, images.mT, images)
-    turned = torch.where(element % 2 == 1, turned.flip(-2), turned)
-    turned = torch.where(element // 2 % 2 == 1, turned.flip(-1), turned)
+    sources = _sources(images.shape[-1], images.device)[element.to(images.device)]
+    pixels = images.flatten(2)
+    turned = pixels.gather(-1, sources.unsqueeze(1).expand_as(pixels)).view(images.shape)
     return laid_out_as(images, turned)
+
+
+def _sources(side: int, device: torch.device) -> Tensor:
+    """Place that each pixel comes from, for each of the eight elements: int64, (8, side**2)."""
+    place = torch.arange(side * side, device=device).view(side, side)
+    flips: list[list[int]] = [[], [0], [1], [0, 1]]
+    turned = [start.flip(dims) for start in (place, place.mT) for dims in flips]
+    return torch.stack(turned).flatten(1)
 
 
 class RandomDihedral(nn.Module):

@@ -22,8 +22,8 @@ Labels = NDArray[np.intp]  # of each pixel: 0 for sky, and each source's own num
 class SourceMask(NamedTuple):
     """What `source_mask` returns, in the order of ``ResampleBackground()(images, mask, sources)``.
 
-    `mask` is True on the pixels to be kept, `sources` on those of any source; both of bool, shape
-    (N, H, W), on the images' device.
+    ``mask`` is True on the pixels to be kept, ``sources`` on those of any source; both of bool,
+    shape (N, H, W), on the images' device.
     """
 
     mask: Tensor
@@ -55,7 +55,8 @@ def source_mask(
         Images in linear flux units. Pixels that are not finite are no source's; a band without
         noise is left out.
     keep : {"central", "all"}
-        Whether `mask` holds the source at the centre alone, so that neighbours are redrawn, or all.
+        Whether ``mask`` holds the source at the centre alone, so that neighbours are redrawn, or
+        all.
     missing : {"raise", "keep"}
         What to do where no source comes within two pixels of the centre, with ``keep="central"``:
         refuse, or mark the whole image, so that nothing in it is redrawn.

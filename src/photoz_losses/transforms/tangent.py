@@ -45,9 +45,9 @@ def tangent_image(images: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> slope = torch.arange(5.0).expand(1, 1, 5, 5)  # rises along the columns
-    >>> tangent_image(slope)[0, 0, :, 0]  # so that it falls with the row
-    tensor([ 2.,  1.,  0., -1., -2.])
+    >>> slope = torch.arange(5.0)[:, None].expand(1, 1, 5, 5)  # rises downwards
+    >>> tangent_image(slope)[0, 0, 0]  # the right side brightens, the left one fades
+    tensor([-2., -1.,  0.,  1.,  2.])
     """
     check_images(images)
     if min(images.shape[-2:]) < len(SIXTH_ORDER) + 1:

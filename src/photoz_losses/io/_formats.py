@@ -1,0 +1,127 @@
+"""Arrays by their names, out of and into HDF5 and npz.
+
+A file may be damaged, or made to harm: nothing is unpickled, and nothing outside it is read.
+"""
+
+import math
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from tokenize import TokenError
+from typing import IO, Any
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
+
+import numpy as np
+
+from photoz_losses.io._arrays import Array
+
+DAMAGE = (  # what zipfile, zlib, NumPy and h5py raise where bytes are not as they should be
+    *(OSError, EOFError, BadZipFile, zlib.error, struct.error, TokenError, SyntaxError),
+    *(ValueError, TypeError, AttributeError, LookupError, OverflowError, RuntimeError, MemoryError),
+)
+
+END = struct.Struct("<4s4H2LH")  # the last record of a zip file; the fourth number counts members
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Every array at the file's top level; one ValueError, with the path, for whatever is wrong."""
+    kind, read = ("npz", _read_npz) if path.suffix == ".npz" else ("HDF5", _read_hdf5)
+    try:
+        return read(path)
+    except DAMAGE as error:
+        raise ValueError(f"{path} is no {kind} file of whole and plain arrays: {error}") from None
+
+
+def write_arrays(path: Path, suffix: str, arrays: Mapping[str, Array]) -> None:
+    """Write `path`, which may end in anything, in the format of `suffix`."""
+    if suffix == ".npz":
+        with path.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        return
+    h5py = _h5py()
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            text = {"dtype": h5py.string_dtype()} if array.dtype.kind == "U" else {}
+            file.create_dataset(name, data=array.astype(object) if text else array, **text)
+
+
+def _read_npz(path: Path) -> dict[str, Array]:
+    arrays: dict[str, Array] = {}
+    with path.open("rb") as file, ZipFile(file) as archive:
+        file.seek(-END.size - len(archive.comment), 2)
+        *_, members, _, _, _ = END.unpack(file.read(END.size))
+        if members != len(archive.infolist()):  # zipfile would not miss them
+            raise ValueError(f"its directory has {len(archive.infolist())} of {members} members")
+        for member in archive.infolist():
+            if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+                raise ValueError(f"{member.filename} is compressed as NumPy does not")
+        damaged = archive.testzip()  # before a header is believed
+        if damaged is not None:
+            raise ValueError(f"{damaged} is not what was written, by its checksum")
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if name in arrays:
+                raise ValueError(f"it holds {name} twice")
+            with archive.open(member) as content:
+                arrays[name] = _read_npy(content, name)
+    return arrays
+
+
+def _read_npy(file: IO[bytes], name: str) -> Array:
+    try:
+        array: Array = np.lib.format.read_array(file, allow_pickle=False)
+    except DAMAGE as error:
+        raise ValueError(f"{name}: {error}") from None
+    if file.read(1):
+        raise ValueError(f"{name} is longer than its shape says")
+    return array
+
+
+def _read_hdf5(path: Path) -> dict[str, Array]:
+    h5py = _h5py()
+    arrays = {}
+    with h5py.File(path, "r") as file:
+        for name in file:
+            _check_hard_link(name, file.get(name, getlink=True))
+            data = file[name]
+            if isinstance(data, h5py.Dataset):
+                _check_within(name, data)
+                text = h5py.check_string_dtype(data.dtype)
+                decoded = text is not None and text.length is None
+                arrays[name] = data.asstr()[...].astype(str) if decoded else data[...]
+    return arrays
+
+
+def _check_hard_link(name: str, link: Any) -> None:
+    h5py = _h5py()
+    if isinstance(link, h5py.ExternalLink):
+        raise ValueError(f"{name} is a link into another file, {link.filename}: copy it into this")
+    if not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{name} is a soft link, to {link.path}: it must be the array itself")
+
+
+def _check_within(name: str, data: Any) -> None:
+    """The array lies within its file, every number of it: HDF5 would follow, or fill in."""
+    if data.external:
+        raise ValueError(f"{name} lies in another file, {data.external[0][0]}: copy it into this")
+    if data.is_virtual:
+        raise ValueError(f"{name} is a virtual dataset, put together of others: copy its numbers")
+    if data.shape is None:
+        raise ValueError(f"{name} has no shape")
+    if data.chunks:
+        needed = math.prod(-(-n // size) for n, size in zip(data.shape, data.chunks, strict=True))
+        found, unit = data.id.get_num_chunks(), "chunks"
+    else:
+        needed = data.size * data.id.get_type().get_size()
+        found, unit = data.id.get_storage_size(), "bytes"
+    if found < needed:
+        raise ValueError(f"{name} was never written whole: the file has {found} of {needed} {unit}")
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError("HDF5 needs h5py: pip install 'photoz-losses[hdf5]'") from error
+    return h5py

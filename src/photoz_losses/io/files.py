@@ -1,0 +1,197 @@
+"""Predictions into and out of files: HDF5 and npz."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from photoz_losses._whole import replacing
+from photoz_losses.bins import RedshiftBins
+from photoz_losses.io._arrays import Array, read_rows, to_array
+from photoz_losses.io._formats import read_arrays, write_arrays
+
+NEEDED = ("probs", "edges")
+OWN = (*NEEDED, "z_spec", "id")  # names of arrays; every other one is a column
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a file of predictions holds, as `load_predictions` returns it.
+
+    Attributes
+    ----------
+    probs : Tensor, shape (N, C)
+        Masses per bin.
+    bins : RedshiftBins
+        The C bins.
+    z_spec : Tensor or None, shape (N,)
+        True redshifts.
+    object_id : array or None, shape (N,)
+        Integers or strings.
+    columns : dict of str to Tensor, shape (N,)
+        Whatever else there is of each galaxy: a magnitude, say.
+    """
+
+    probs: Tensor
+    bins: RedshiftBins
+    z_spec: Tensor | None = None
+    object_id: Array | None = None
+    columns: dict[str, Tensor] = field(default_factory=dict)
+
+
+def save_predictions(
+    path: str | Path,
+    probs: Tensor,
+    bins: RedshiftBins,
+    z_spec: Tensor | None = None,
+    object_id: Any = None,
+    **columns: Any,
+) -> None:
+    """Write densities, and what belongs to each galaxy, to HDF5 or npz.
+
+    The file holds the arrays ``probs`` (N, C), ``edges`` (C + 1,) and, where given, ``z_spec``,
+    ``id`` and the columns by their names, each (N,), bit by bit as they came; but bfloat16 becomes
+    float32, and what its rounding left of each row's sum is divided out of ``probs``, as every
+    metric does. A write that fails or is killed leaves an older file as it was.
+
+    Parameters
+    ----------
+    path : str or Path
+        Ends in ``.h5`` or ``.hdf5`` (needs the extra ``hdf5``), or in ``.npz``. Overwritten.
+    probs : Tensor, shape (N, C)
+        Masses per bin, ``softmax(logits)``.
+    bins : RedshiftBins
+        The C bins.
+    z_spec : Tensor, shape (N,), optional
+        True redshifts.
+    object_id : array of integers or strings, shape (N,), optional
+    **columns : Tensor or array of numbers, shape (N,)
+        A magnitude, say: ``magnitude=r``.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is another, shapes disagree, rows are no masses, or a column has the name of
+        one of the arrays.
+    ImportError
+        For HDF5 without h5py.
+    TypeError
+        If `probs` is not floating-point, or a column is not of numbers.
+
+    Examples
+    --------
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "predictions.npz")
+    ...     save_predictions(path, torch.full((2, 4), 0.25), bins, magnitude=[17.1, 17.4])
+    ...     load_predictions(path).columns
+    {'magnitude': tensor([17.1000, 17.4000], dtype=torch.float64)}
+    """
+    masses = read_rows(probs, bins)
+    if masses.dtype == torch.bfloat16:  # whose sums, off by rounding, float32 would not excuse
+        masses = bins.read_probs(masses)
+    arrays = {"probs": to_array(masses), "edges": to_array(bins.edges)}
+    arrays |= {} if z_spec is None else {"z_spec": to_array(z_spec)}
+    arrays |= {} if object_id is None else {"id": np.asarray(object_id)}
+    taken = sorted(
+        name for name in columns if {name} & {*OWN, "", ".", "file", "allow_pickle"} or "/" in name
+    )
+    if taken:
+        raise ValueError(
+            f"columns must have names of their own, without a slash, that both formats can keep; "
+            f"got {', '.join(map(repr, taken))}"
+        )
+    arrays |= {name: to_array(column) for name, column in columns.items()}
+    path = Path(path)
+    _read(path, arrays)  # what cannot be read is not written
+    with replacing(path) as part:
+        write_arrays(part, path.suffix, arrays)
+
+
+def load_predictions(path: str | Path) -> Predictions:
+    """Read densities, and what belongs to each galaxy, from HDF5 or npz.
+
+    A file of unknown origin does no harm: nothing in it is unpickled, and nothing outside it is
+    read. Arrays of HDF5 that lie elsewhere (soft and external links, external storage, virtual
+    datasets), or of which a part was never written, are refused; groups are passed over. In an npz
+    file every checksum must be right.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file as `save_predictions` writes it; any other program may write the same arrays.
+
+    Returns
+    -------
+    Predictions
+        With the bits that were written. Every array but ``probs``, ``edges``, ``z_spec`` and ``id``
+        is a column.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is unknown, the file is of another kind or damaged, lacks ``probs`` or
+        ``edges``, shapes disagree, rows are no masses, or an array is not of numbers.
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        For HDF5 without h5py.
+    """
+    path = Path(path)
+    _check_suffix(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        return _read(path, read_arrays(path))
+    except TypeError as error:  # the type of what a file holds is no argument's
+        raise ValueError(str(error)) from None
+
+
+def _read(path: Path, arrays: Mapping[str, Array]) -> Predictions:
+    """The arrays, after every check that a file of predictions must pass."""
+    _check_suffix(path)
+    missing = [name for name in NEEDED if name not in arrays]
+    if missing:
+        found = ", ".join(sorted(arrays)) or "nothing"
+        raise ValueError(
+            f"{path} lacks {' and '.join(missing)}: it has {found}; it must "
+            f"hold probs (N, C) and edges (C + 1,), as save_predictions writes them"
+        )
+    try:
+        bins = RedshiftBins(_numeric("edges", arrays["edges"]))
+        probs = read_rows(torch.from_numpy(_numeric("probs", arrays["probs"])), bins)
+        galaxies = {name: _per_galaxy(name, arrays, len(probs)) for name in arrays}
+        numbers = {
+            name: torch.from_numpy(_numeric(name, array))
+            for name, array in galaxies.items()
+            if name not in (*NEEDED, "id")
+        }
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{path}: {error}") from None
+    return Predictions(probs, bins, numbers.pop("z_spec", None), galaxies.get("id"), numbers)
+
+
+def _per_galaxy(name: str, arrays: Mapping[str, Array], galaxies: int) -> Array:
+    array = arrays[name]
+    if name not in NEEDED and array.shape != (galaxies,):
+        raise ValueError(f"{name} must have shape ({galaxies},), as probs, got {array.shape}")
+    if array.dtype.kind == "O":
+        raise TypeError(f"{name} must be numbers or strings, got Python objects")
+    return array
+
+
+def _numeric(name: str, array: Array) -> Array:
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be of numbers, got {array.dtype}")
+    own: Array = array.astype(array.dtype.newbyteorder("="))  # torch takes no other
+    return own
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix not in (".h5", ".hdf5", ".npz"):
+        raise ValueError(f"path must end in .h5, .hdf5 or .npz, got {path.name}")
