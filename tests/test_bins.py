@@ -260,3 +260,11 @@ def test_rows_that_are_no_masses_and_escape_the_check_become_nan():
     free = RedshiftBins.uniform(0.0, 0.4, 4, validate=False)
     rows = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.1, 0.1, 0.1, 0.1], [1.0, 2.0, -3.0, 4.0]])
     assert free.mean(rows).isnan().tolist() == [False, True, True]
+
+
+def test_masses_that_escape_the_check_have_no_mode_instead_of_bin_0():
+    bins = RedshiftBins.uniform(0.0, 0.4, 4, validate=False)
+    for row in ([torch.nan] * 4, [5.0, 1.0, 0.0, 0.0]):
+        probs = torch.tensor([row])
+        for estimate in (bins.mode, bins.mean, bins.median):
+            assert estimate(probs).isnan().all()

@@ -481,3 +481,15 @@ def test_a_damaged_hdf5_is_an_error_or_passes_every_check(tmp_path, packed):
             for array in (found.z_spec, *found.columns.values()):
                 assert array is None or array.shape == found.probs.shape[:1]
     assert refused > 100
+
+
+def test_what_a_file_would_lose_is_refused(tmp_path):
+    bins, probs = RedshiftBins.uniform(0.0, 0.4, 4), torch.full((2, 4), 0.25)
+    path = tmp_path / "predictions.npz"
+    with pytest.raises(TypeError, match="a masked array would lose its mask"):
+        save_predictions(path, probs, bins, r=np.ma.masked_array([17.0, 18.0], [True, False]))
+    with pytest.raises(ValueError, match="without slash or NUL"):
+        save_predictions(path, probs, bins, **{"a\0b": [1.0, 2.0]})
+    with pytest.raises(TypeError, match="id must be of integers or strings, got float64"):
+        save_predictions(path, probs, bins, object_id=[1.0, float("nan")])
+    assert not path.exists()

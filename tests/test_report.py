@@ -238,6 +238,9 @@ def test_a_file_without_probs_ends_the_program_with_code_2(tmp_path, monkeypatch
 def test_no_galaxies_or_an_unknown_preset_are_refused(tmp_path):
     with pytest.raises(ValueError, match="probs must have shape"):
         write_report(torch.empty(0, 40), torch.empty(0), BINS, tmp_path)
+    probs, z = torch.full((3, 40), 1 / 40), torch.tensor([0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="by must have other names than 'redshift'"):
+        write_report(probs, z, BINS, tmp_path, by={"redshift": z})
     probs, z_spec, _ = predictions(5)
     with pytest.raises(ValueError, match="preset must be one of 'paper', 'pasquet'"):
         write_report(probs, z_spec, BINS, tmp_path, preset="sdss")

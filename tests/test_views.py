@@ -487,3 +487,70 @@ def test_the_model_may_be_compiled_for_the_derivative():
         ),
     ):
         torch.testing.assert_close(got, expected)
+
+
+def test_a_view_that_works_in_place_works_on_a_copy():
+    model, (images, ebv) = network(), batch()
+    before = images.clone()
+    for detach in (False, True):
+        views = two_views(model, images, lambda x: x.mul_(2), ebv, detach=detach)
+        torch.testing.assert_close(views.logits, model(before, ebv))
+        torch.testing.assert_close(views.logits_transformed, model(2 * before, ebv))
+    with torch.no_grad():
+        averaged = average_views(model, images, [lambda x: x.mul_(2)] * 2, ebv)
+    torch.testing.assert_close(averaged, model(2 * before, ebv).softmax(-1))
+    assert torch.equal(images, before)
+
+
+def test_a_view_without_gradient_leaves_autocast_the_weights_gradients():
+    """Before torch 2.10 the casts of the first, gradientless forward served the second one too."""
+    model, (images, ebv) = network(training=True, dtype=torch.float32), batch(dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        views = two_views(model, images, flipped, ebv, detach=True)
+    InvarianceLoss()(*views).backward()
+    assert all(x.grad is not None and x.grad.isfinite().all() for x in model.parameters())
+    assert model.head.weight.grad.abs().sum() > 0
+
+
+def test_extra_inputs_in_containers_go_along_with_their_images():
+    model, (images, ebv) = network(), batch()
+
+    def nested(images, extra):
+        return model(images, extra["of each"][0])
+
+    views = two_views(nested, images, flipped, {"of each": (ebv, "name")}, fraction=0.5)
+    expected = two_views(model, images, flipped, ebv)
+    torch.testing.assert_close(views.logits, expected.logits)
+    torch.testing.assert_close(views.logits_transformed, expected.logits_transformed[views.rows])
+
+
+def test_average_views_refuses_a_part_in_training_mode():
+    model, (images, ebv) = network(), batch()
+    model.body[1].train()
+    with pytest.raises(ValueError, match=r"training mode.*call model.eval\(\) first"):
+        average_views(model, images, None, ebv)
+
+
+@pytest.mark.parametrize("softmax", [nn.Softmax(-1), nn.LogSoftmax(-1)])
+def test_a_softmax_within_the_model_can_be_trained_through(softmax):
+    torch.manual_seed(0)
+    layers = (nn.Flatten(), nn.Linear(BANDS * SIDE * SIDE, 6), softmax, nn.Linear(6, C))
+    model, (images, _) = nn.Sequential(*layers).double(), batch()
+    weight = model[1].weight
+
+    def loss():
+        return rotation_derivative_loss(*rotation_derivative(model, images))
+
+    (gradient,) = torch.autograd.grad(loss(), weight)
+    step = 1e-5 * torch.randn_like(weight)
+    with torch.no_grad():
+        weight += step
+        up = loss()
+        weight -= 2 * step
+        down = loss()
+    assert ((up - down) / 2).item() == pytest.approx((gradient * step).sum().item(), rel=1e-4)
+
+
+def test_inference_mode_is_named():
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"use torch.no_grad\(\)"):
+        rotation_derivative(network(), torch.zeros(1, BANDS, SIDE, SIDE, dtype=torch.float64))

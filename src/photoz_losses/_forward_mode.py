@@ -1,8 +1,9 @@
-"""Normalisations whose forward-mode derivative has a right gradient of its own.
+"""Functions of `torch.nn` whose forward-mode derivative has a right gradient of its own.
 
 torch's formulas for the derivative of batch, layer and instance normalisation along a tangent take
 the moments of the batch for constants when they are differentiated once more: a loss of that
-derivative gets a wrong gradient, silently. Here they are written out in steps that are right.
+derivative gets a wrong gradient, silently. That of a softmax cannot be differentiated at all. Here
+they are written out in steps that are right.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -80,15 +81,29 @@ def _layer_norm(
     return _affine(_normalised(x, range(-len(normalized_shape), 0), eps), weight, bias).to(x.dtype)
 
 
+def _softmax(x: Tensor, dim: int, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Tensor:
+    return _log_softmax(x, dim, _stacklevel, dtype).exp()
+
+
+def _log_softmax(
+    x: Tensor, dim: int, _stacklevel: int = 3, dtype: torch.dtype | None = None
+) -> Tensor:
+    x = x if dtype is None else x.to(dtype)
+    x = x - x.detach().amax(dim, keepdim=True)
+    return x - x.exp().sum(dim, keepdim=True).log()
+
+
 _WRITTEN_OUT: dict[Callable[..., Any], Callable[..., Tensor]] = {
     F.batch_norm: _batch_norm,
     F.instance_norm: _instance_norm,
     F.layer_norm: _layer_norm,
+    F.softmax: _softmax,
+    F.log_softmax: _log_softmax,
 }
 
 
 class DifferentiableTwice(TorchFunctionMode):
-    """Within it, `torch.nn`'s normalisations are those above."""
+    """Within it, these functions of `torch.nn` are those above."""
 
     def __torch_function__(
         self,

@@ -347,8 +347,9 @@ class RedshiftBins(Float64Module):
         return joined(parts, probs.shape[:-1])
 
     def mode_of(self, density: Tensor) -> Tensor:
-        """`mode` of what `density` gives."""
-        return self.centers[density.argmax(-1)].to(density.dtype)
+        """`mode` of what `density` gives; NaN where that is, which is no highest one."""
+        highest = self.centers[density.argmax(-1)].to(density.dtype)
+        return torch.where(density.isnan().any(-1), torch.nan, highest)
 
     def best(self, probs: Tensor, threshold: float = 0.15) -> Tensor:
         r"""Redshift least likely to be an outlier, shape of `probs` without its last dimension.

@@ -38,7 +38,8 @@ class _Calibration(Float64Module):
     def _validation(self, logits: Tensor, z_spec: Tensor) -> tuple[Tensor, Tensor]:
         """Log masses (N, C) in float64, and true redshifts (N,) that have passed their checks."""
         log_probs = self.bins.read_logits(logits).detach().double().log_softmax(-1)
-        self.bins.locate(z_spec, log_probs.shape[:-1])
+        if bool(self.bins.locate(z_spec, log_probs.shape[:-1])[1].isnan().any()):
+            raise ValueError("z_spec must lie within the bins and not be NaN: drop those galaxies")
         log_probs, z_spec = log_probs.flatten(0, -2), z_spec.detach().flatten()
         if not len(z_spec):
             raise ValueError("z_spec must hold at least one galaxy to fit on, got none")

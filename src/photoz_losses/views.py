@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from photoz_losses import _check
@@ -48,7 +48,8 @@ def two_views(
     BatchNorm, while it trains, normalises by the N + M images together, and its running statistics
     move once. With ``detach=True`` there are two forwards, the views' first: each normalises by its
     own images, and running statistics move twice, by the views and then by the images. In eval mode
-    the two ways agree.
+    the two ways agree. Dropout draws for each view anew in both ways, so that in training two equal
+    views differ by it.
 
     Parameters
     ----------
@@ -61,7 +62,8 @@ def two_views(
         torchvision or kornia, or a function of yours.
     *extra
         Further inputs of the model. A tensor whose first dimension is N holds one entry a galaxy
-        and goes along with its image; anything else is handed on as it is.
+        and goes along with its image, also within dicts, lists and tuples; anything else is handed
+        on as it is. (So keep what all galaxies share off that length.)
     view_inputs : sequence
         Further inputs of the view (masks, larger cut-outs), told apart in the same way.
     fraction : float
@@ -105,6 +107,8 @@ def two_views(
         with torch.no_grad():  # first: the buffers that the backward needs must not change after it
             other = _seen(view, take(images), *map(take, view_inputs))
             logits_transformed = _rows_of(model(other, *map(take, extra)), M)
+        if not torch.compiler.is_compiling():  # autocast keeps weights cast without a gradient
+            torch.clear_autocast_cache()
         return Views(_rows_of(model(images, *extra), len(images)), logits_transformed, rows)
 
     other = _seen(view, take(images), *map(take, view_inputs))
@@ -113,7 +117,7 @@ def two_views(
             f"view must keep the size {tuple(images.shape[-2:])} of images to go through the model "
             f"with them, got {tuple(other.shape[-2:])}: crop one of them, or use detach=True"
         )
-    both = [torch.cat([x, take(x)]) if _each(x, len(images)) else x for x in extra]
+    both = [_through(lambda x: torch.cat([x, take(x)]), x, len(images)) for x in extra]
     logits = _rows_of(model(torch.cat([images, other]), *both), len(images) + M)
     return Views(logits[: len(images)], logits[len(images) :], rows)
 
@@ -126,8 +130,7 @@ def _draw_rows(images: Tensor, fraction: float, generator: torch.Generator | Non
     M = max(1, round(fraction * N))
     if M >= N:
         return None
-    source, where = source_of_draws(images, generator)
-    return torch.randperm(N, generator=source, device=where)[:M].to(images.device)
+    return torch.randperm(N, **source_of_draws(images, generator))[:M].to(images.device)
 
 
 def _each(value: Any, n: int) -> bool:
@@ -135,14 +138,23 @@ def _each(value: Any, n: int) -> bool:
     return isinstance(value, Tensor) and value.ndim > 0 and len(value) == n
 
 
+def _through(change: Callable[[Tensor], Tensor], value: Any, n: int) -> Any:
+    """`value` with every tensor in it changed that has an entry for each of `n` galaxies."""
+    if isinstance(value, dict):
+        return {name: _through(change, part, n) for name, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_through(change, part, n) for part in value)
+    return change(value) if _each(value, n) else value
+
+
 def _take(value: Any, *, rows: Tensor | None, n: int) -> Any:
     """The entries of `value` for the galaxies `rows`, if it has one for each; else itself."""
-    return value if rows is None or not _each(value, n) else value[rows.to(value.device)]
+    return value if rows is None else _through(lambda x: x[rows.to(x.device)], value, n)
 
 
 def _seen(view: View, images: Tensor, *inputs: Any) -> Tensor:
     """What `view` makes of `images`, in their memory format, after the checks of it."""
-    other = view(images, *inputs)
+    other = view(images.clone(), *inputs)  # a copy, since a view may work in place
     if not isinstance(other, Tensor):
         raise TypeError(f"view must give a tensor of images, got {type(other).__name__}")
     if other.dtype != images.dtype:
@@ -221,7 +233,7 @@ def average_views(
     True
     """
     check_images(images, square=views is None)
-    if getattr(model, "training", False):
+    if isinstance(model, nn.Module) and any(part.training for part in model.modules()):
         raise ValueError(
             "model is in training mode, in which BatchNorm learns from these images and dropout "
             "draws: call model.eval() first"
@@ -257,9 +269,13 @@ def rotation_derivative(model: Model, images: Tensor, *extra: Any) -> tuple[Tens
     Layers of BatchNorm work as in any forward, in both modes: running statistics move once, by the
     images. (``torch.func.jvp`` refuses their update; this uses ``torch.autograd.forward_ad``.)
     torch's own formulas for the derivative of batch, layer and instance normalisation have a wrong
-    gradient in turn; here they are written out, wherever the model calls them by `torch.nn` or
-    `torch.nn.functional`. A compiled model runs uncompiled, and the call breaks a compiled graph.
-    Attention has no forward mode in torch's fused kernels, which say so.
+    gradient in turn, and that of softmax has none; here they are written out, wherever the model
+    calls them by `torch.nn` or `torch.nn.functional`. A compiled model runs uncompiled, and the
+    call breaks a compiled graph.
+
+    Not for models with attention, GLU or activation checkpointing, nor for DistributedDataParallel
+    with ``find_unused_parameters`` or ``static_graph``: torch has no forward mode for these, or
+    none that can be differentiated, and raises, some of it only in the backward.
 
     Parameters
     ----------
@@ -300,6 +316,8 @@ def _along_rotation(model: Model, images: Tensor, *extra: Any) -> tuple[Tensor, 
     with forward_ad.dual_level(), DifferentiableTwice():
         answer = _rows_of(model(forward_ad.make_dual(images, tangent), *extra), len(images))
         logits, derivative = forward_ad.unpack_dual(answer)
+    if derivative is None and torch.is_inference_mode_enabled():
+        raise ValueError("torch.inference_mode() keeps no derivatives: use torch.no_grad()")
     if derivative is None:
         raise ValueError(
             "model gave logits that do not follow its images: no detach(), NumPy or rounding "

@@ -12,6 +12,7 @@ from scipy import stats
 from photoz_losses import RedshiftBins
 from photoz_losses.metrics import (
     bias,
+    binned,
     brier,
     cde_loss,
     coverage,
@@ -357,3 +358,25 @@ def test_what_holds_no_galaxies_is_refused():
         standard_error(lambda: torch.ones(()))
     with pytest.raises(ValueError, match=r"first dimension, got \[2, 3\]"):
         standard_error(lambda a, b: a.sum(), torch.ones(2), torch.ones(3))
+
+
+def test_a_tensor_by_keyword_stays_with_its_galaxies_or_is_refused():
+    z_spec = torch.linspace(0.1, 0.9, 50, dtype=torch.float64)
+    z_phot = z_spec + 0.01 * torch.randn(50, generator=torch.Generator().manual_seed(2)).double()
+
+    def scatter(z_phot, z_spec):
+        return mad(z_phot, z_spec)
+
+    def errors(metric, *arguments, **options):
+        generator = torch.Generator().manual_seed(0)
+        return standard_error(metric, *arguments, n_boot=40, generator=generator, **options)
+
+    expected = errors(scatter, z_phot, z_spec)
+    assert errors(scatter, z_phot, z_spec=z_spec) == expected
+    assert errors(partial(scatter, z_spec=z_spec), z_phot) == expected
+    closed = standard_error(bias, z_phot, z_spec, n_boot=None)
+    assert standard_error(bias, z_phot, z_spec=z_spec, n_boot=None) == closed
+    found = binned(mad, z_phot, z_spec=z_spec, by=z_spec, edges=[0, 0.5, 1])
+    assert torch.equal(found.value, binned(mad, z_phot, z_spec, by=z_spec, edges=[0, 0.5, 1]).value)
+    with pytest.raises(TypeError, match="other must be given by place, to stay with its galaxies"):
+        errors(lambda z_phot, *, other: mad(z_phot, other), z_phot, other=z_spec)

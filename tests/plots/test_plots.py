@@ -293,3 +293,12 @@ def test_each_draws_on_the_axes_given_or_on_new_ones(given):
 def test_what_cannot_be_drawn_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_redshifts_that_are_unknown_are_refused_and_zeros_drawn():
+    z = torch.linspace(0.1, 0.3, 9)
+    unknown = z.clone()
+    unknown[2:4] = torch.nan
+    with pytest.raises(ValueError, match="NaN or infinity for 2 of 9"):
+        plot_redshifts(unknown, z)
+    plot_redshifts(torch.zeros(3), torch.zeros(3)).figure.canvas.draw()

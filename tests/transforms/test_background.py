@@ -306,9 +306,11 @@ def test_an_empty_batch_stays_empty():
     assert resample_background(torch.empty(0, 5, 8, 8)).shape == (0, 5, 8, 8)
 
 
-def test_it_compiles_to_one_graph():
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_it_compiles_to_one_graph(dynamic):
     images = sky(2, 2, 16, 16, dtype=torch.float32)
-    compiled = torch.compile(ResampleBackground(), fullgraph=True, backend="aot_eager")
+    options = {"fullgraph": True, "backend": "aot_eager", "dynamic": dynamic}
+    compiled = torch.compile(ResampleBackground(), **options)
     mean, std = (x[..., None, None] for x in sigma_clip(images))
     kept = images >= mean + std
     assert torch.equal(compiled(images)[kept], images[kept])

@@ -92,3 +92,15 @@ def test_it_is_the_derivative_of_rotate_as_far_as_that_resamples_well():
     slope = (rotate(image, angle, crop=64) - rotate(image, -angle, crop=64)) / (2 * angle)
     tangent = tangent_image(image)[..., 16:-16, 16:-16]
     assert (slope - tangent).norm() < 0.05 * tangent.norm()
+
+
+@pytest.mark.parametrize(
+    ("stencil", "errors"), [((1 / 2,), (0.17, 0.086)), ((2 / 3, -1 / 12), (0.051, 0.014))]
+)
+def test_lower_orders_err_as_much_as_the_docstring_says(monkeypatch, stencil, errors):
+    monkeypatch.setattr("photoz_losses.transforms.tangent.SIXTH_ORDER", stencil)
+    for fwhm, error in zip((3.5, 5.0), errors, strict=True):
+        expected = exact_tangent(fwhm=fwhm)
+        got = tangent_image(as_batch(profile(0.0, fwhm)))[0, 0].numpy()
+        off = np.linalg.norm(got - expected)
+        assert 0.95 * error < off / np.linalg.norm(expected) < 1.05 * error

@@ -22,6 +22,8 @@ def read_rows(probs: Tensor, bins: RedshiftBins) -> Tensor:
 
 def to_array(value: Any) -> Array:
     """NumPy array of a tensor or of anything like an array; bfloat16 as float32."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError("a masked array would lose its mask: fill it, with NaN say")
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()

@@ -99,11 +99,13 @@ def save_predictions(
     arrays |= {} if z_spec is None else {"z_spec": to_array(z_spec)}
     arrays |= {} if object_id is None else {"id": np.asarray(object_id)}
     taken = sorted(
-        name for name in columns if {name} & {*OWN, "", ".", "file", "allow_pickle"} or "/" in name
+        name
+        for name in columns
+        if {name} & {*OWN, "", ".", "file", "allow_pickle"} or {"/", "\0"} & {*name}
     )
     if taken:
         raise ValueError(
-            f"columns must have names of their own, without a slash, that both formats can keep; "
+            f"columns must have names of their own, without slash or NUL, that both formats keep; "
             f"got {', '.join(map(repr, taken))}"
         )
     arrays |= {name: to_array(column) for name, column in columns.items()}
@@ -116,10 +118,10 @@ def save_predictions(
 def load_predictions(path: str | Path) -> Predictions:
     """Read densities, and what belongs to each galaxy, from HDF5 or npz.
 
-    A file of unknown origin does no harm: nothing in it is unpickled, and nothing outside it is
-    read. Arrays of HDF5 that lie elsewhere (soft and external links, external storage, virtual
-    datasets), or of which a part was never written, are refused; groups are passed over. In an npz
-    file every checksum must be right.
+    Of a file of unknown origin nothing is unpickled, and nothing outside it is read. (Compressed
+    arrays may need far more memory than the file has bytes.) Arrays of HDF5 that lie elsewhere
+    (soft and external links, external storage, virtual datasets), or of which a part was never
+    written, are refused; groups are passed over. In an npz file every checksum must be right.
 
     Parameters
     ----------
@@ -182,6 +184,8 @@ def _per_galaxy(name: str, arrays: Mapping[str, Array], galaxies: int) -> Array:
         raise ValueError(f"{name} must have shape ({galaxies},), as probs, got {array.shape}")
     if array.dtype.kind == "O":
         raise TypeError(f"{name} must be numbers or strings, got Python objects")
+    if name == "id" and array.dtype.kind not in "iuUS":
+        raise TypeError(f"id must be of integers or strings, got {array.dtype}")
     return array
 
 

@@ -38,6 +38,8 @@ def read_weights(weights: Tensor, like: Tensor, name: str) -> Tensor:
                 "weights must be finite and not negative, got NaN, infinity or less than 0: "
                 "a weight of 0 leaves a galaxy out"
             )
+        if not bool(weights.sum(-1).isfinite().all()):
+            raise ValueError("weights must have a finite sum: divide them by the largest")
         return weights
     return torch.where((weights >= 0) & weights.isfinite(), weights, torch.nan)
 

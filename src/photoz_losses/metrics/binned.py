@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from photoz_losses import _check
 from photoz_losses.metrics._samples import digest
 from photoz_losses.metrics._streaming import StreamingMetric, shallow_states
-from photoz_losses.metrics.bootstrap import n_galaxies, standard_error
+from photoz_losses.metrics.bootstrap import by_place, n_galaxies, standard_error
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ def binned(
     (tensor([2, 1, 0]), tensor(1))
     """
     edges = _check.increasing("edges", edges, at_least=2)
+    arguments, options = by_place(metric, arguments, options)
     _check.same_shape("by", _check.redshift("by", by), (n_galaxies(arguments),), "the galaxies")
     index, K = bin_index(by.detach(), edges), len(edges) - 1
     values, errors = [], []

@@ -13,7 +13,7 @@ from photoz_losses.metrics._weighted import mean, read_weights
 from photoz_losses.metrics.intervals import coverage
 from photoz_losses.metrics.point import bias, is_outlier, outlier_rate, residuals, rms
 
-AT_ONCE = 2**24  # numbers: 128 MB in float64
+AT_ONCE = 2**21  # numbers of one array, 16 MB in float64, of which some are in work at once
 FRACTIONS = (outlier_rate, coverage)
 LEAST = 1e-12  # a fraction nearer to 0 or 1 is there, but for the rounding of weights
 
@@ -96,6 +96,7 @@ def standard_error(
     if isinstance(metric, partial):
         arguments, options = (*metric.args, *arguments), {**metric.keywords, **options}
         metric = metric.func
+    arguments, options = by_place(metric, arguments, options)
     value, N = metric(*arguments, **options), n_galaxies(arguments)
     for name, number, least in (("n_boot", n_boot, 2), ("chunk_size", chunk_size, 1)):
         if number is not None and (not isinstance(number, Integral) or isinstance(number, bool)):
@@ -122,6 +123,22 @@ def standard_error(
         agreed = (value < LEAST * total) | (value > (1 - LEAST) * total)
         error = torch.where(agreed, torch.nan, error)
     return value, error
+
+
+def by_place(
+    metric: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments and options, every tensor of galaxies among the former; TypeError otherwise.
+
+    Only what is given by place is drawn, or parted, galaxy by galaxy (and the weights are).
+    """
+    bound = inspect.signature(metric).bind(*arguments, **options)
+    galaxies = {len(a) for a in bound.args if isinstance(a, Tensor) and a.ndim}
+    for name, option in bound.kwargs.items():
+        known = name in ("weights", "level")
+        if not known and isinstance(option, Tensor) and option.ndim and len(option) in galaxies:
+            raise TypeError(f"{name} must be given by place, to stay with its galaxies")
+    return bound.args, bound.kwargs
 
 
 def _taking_part(weights: Tensor | None, galaxies: int) -> int:

@@ -402,6 +402,11 @@ class OutlierRate(_ResidualMetric):
         self, threshold: float | str = 0.05, *, approximate: int | None = None, **kwargs: Any
     ) -> None:
         _check_threshold(threshold)
+        if approximate is not None and not isinstance(threshold, str) and threshold > 1:
+            raise ValueError(
+                f"threshold must be at most 1 with approximate, whose histogram ends there, got "
+                f"{threshold}: keep every residual"
+            )
         edges = () if isinstance(threshold, str) else (-threshold, threshold)
         super().__init__(approximate=approximate, edges=edges, **kwargs)
         self.threshold = threshold

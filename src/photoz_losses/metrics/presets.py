@@ -129,7 +129,7 @@ def photo_z_metrics(
     approximate: int | None = None,
     **kwargs: Any,
 ) -> PhotoZMetrics:
-    """All metrics of densities, with point estimates measured as in a survey or paper.
+    """The metrics that papers report, with point estimates measured as in a survey or paper.
 
     ===========  =========  ===========  ========  ===================================  =========
     preset       estimate   `mad` about  `bias`    `outlier_rate` beyond                `sigma_iqr`

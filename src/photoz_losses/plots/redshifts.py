@@ -57,7 +57,8 @@ def plot_redshifts(
     Raises
     ------
     ValueError
-        If the shapes disagree, there are no galaxies, or one end of the intervals is missing.
+        If the shapes disagree, there are no galaxies, a redshift is NaN or infinite, or one end of
+        the intervals is missing.
 
     Examples
     --------
@@ -70,9 +71,14 @@ def plot_redshifts(
     truth, guess = numbers(z_spec), numbers(z_phot)
     if not len(truth):
         raise ValueError("z_phot and z_spec are empty: there is nothing to draw")
+    if unknown := int((~np.isfinite(truth) | ~np.isfinite(guess)).sum()):
+        raise ValueError(
+            f"z_phot and z_spec must be finite, got NaN or infinity for {unknown} of {len(truth)}: "
+            f"drop those galaxies, and say so"
+        )
     interval = _interval(z_phot, low, high)
     ax = axes_or_new(ax, figsize=(5.2, 5.4))
-    start, end = min(truth.min(), guess.min(), 0.0), 1.05 * max(truth.max(), guess.max())
+    start, end = min(truth.min(), guess.min(), 0.0), 1.05 * max(truth.max(), guess.max(), 0.01)
     outlier = np.abs(guess - truth) > threshold * (1 + truth)
     if not outlier.all():
         _draw_counts(ax, truth[~outlier], guess[~outlier], (start, end))

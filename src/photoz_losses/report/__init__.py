@@ -89,6 +89,8 @@ def write_report(
         raise ValueError(f"probs must have shape (galaxies, bins), got {tuple(probs.shape)}")
     bins, z_spec = RedshiftBins(bins.edges), z_spec.detach().cpu()
     bins.locate(z_spec, probs.shape[:-1])
+    if "redshift" in (by or {}):
+        raise ValueError("by must have other names than 'redshift', which is that of z_spec")
     columns = {"redshift": z_spec}
     columns |= {name: column.detach().cpu().double() for name, column in (by or {}).items()}
     generator = torch.Generator().manual_seed(seed)

@@ -36,10 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     f"{options.predictions} lacks {options.magnitude}; its columns: {has}"
                 )
             by = {options.magnitude: found.columns[options.magnitude]}
-        write_report(
-            found.probs, found.z_spec, found.bins, options.output,
-            preset=options.preset, by=by, n_boot=options.n_boot,
-        )  # fmt: skip
+        try:
+            write_report(
+                found.probs, found.z_spec, found.bins, options.output,
+                preset=options.preset, by=by, n_boot=options.n_boot,
+            )  # fmt: skip
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{options.predictions}: {error}") from None
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2

@@ -1,6 +1,7 @@
 """What the transforms ask of a batch, and where they draw their random numbers."""
 
 import hashlib
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -46,10 +47,10 @@ def pixel_mask(name: str, value: Tensor, images: Tensor) -> Tensor:
     return value.unsqueeze(1) if value.ndim == 3 else value
 
 
-def source_of_draws(
-    images: Tensor, generator: torch.Generator | None
-) -> tuple[torch.Generator | None, torch.device]:
-    """Generator of one call's draws, and the device to draw on.
+def source_of_draws(images: Tensor, generator: torch.Generator | None) -> dict[str, Any]:
+    """The keywords `device` and, if there is one, `generator` of one call's draws.
+
+    (A generator of None does not compile where shapes are dynamic.)
 
     In the main process of rank 0 that is the user's `generator` itself. Every DataLoader worker and
     every rank holds a copy of it in the same state, so there each call gets one of its own, seeded
@@ -57,17 +58,18 @@ def source_of_draws(
     no one waits for a device.
     """
     if generator is None:
-        return None, images.device
+        return {"device": images.device}
     worker = get_worker_info()
     rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
     if worker is None and rank == 0:
-        return generator, generator.device
+        return {"device": generator.device, "generator": generator}
     place = f"{rank} {None if worker is None else worker.seed}".encode()
     state = generator.get_state().numpy().tobytes()
     digest = hashlib.blake2b(place + state, digest_size=8).digest()
     torch.rand(1, generator=generator, device=generator.device)  # the next call finds another state
     own = torch.Generator(device=generator.device)
-    return own.manual_seed(int.from_bytes(digest, "little", signed=True)), generator.device
+    own.manual_seed(int.from_bytes(digest, "little", signed=True))
+    return {"device": generator.device, "generator": own}
 
 
 def laid_out_as(images: Tensor, view: Tensor) -> Tensor:

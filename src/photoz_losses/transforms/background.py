@@ -100,11 +100,11 @@ def resample_background(
     else:
         mean, std, sky = _clipped_moments(images, sigma, iterations, unbiased)
         redrawn = images < mean + sigma * std
-    source, where = source_of_draws(images, generator)
     correlated = correlated and images.numel() > 0  # an empty batch has no transform
     margin = 2 * REACH if correlated else 0
     shape = (*images.shape[:2], *(side + margin for side in images.shape[-2:]))
-    noise = torch.randn(shape, generator=source, device=where, dtype=mean.dtype).to(images.device)
+    noise = torch.randn(shape, dtype=mean.dtype, **source_of_draws(images, generator))
+    noise = noise.to(images.device)
     if correlated:
         own_mean = _sky_moments(images, sky)[0]
         residual = torch.where(sky, images.detach().to(mean.dtype) - own_mean, 0.0)

@@ -83,6 +83,5 @@ class RandomDihedral(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Turned and flipped images; shapes (N, bands, H, H)."""
         check_images(images, square=True)
-        source, where = source_of_draws(images, self.generator)
-        element = torch.randint(8, (len(images),), generator=source, device=where)
+        element = torch.randint(8, (len(images),), **source_of_draws(images, self.generator))
         return dihedral(images, element)

@@ -165,8 +165,8 @@ class RandomRotation(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Turned images; shapes (N, bands, S, S) to (N, bands, crop, crop)."""
         check_images(images, square=True)
-        source, where = source_of_draws(images, self.generator)
-        angle = 2 * math.pi * torch.rand(len(images), generator=source, device=where)
+        draws = torch.rand(len(images), **source_of_draws(images, self.generator))
+        angle = 2 * math.pi * draws
         return rotate(
             images, angle.to(images.device), crop=self.crop, interpolation=self.interpolation
         )

@@ -62,8 +62,8 @@ def source_mask(
         refuse, or mark the whole image, so that nothing in it is redrawn.
     n_sigma : float
         Threshold, in standard deviations of the smoothed sky. Lower ones take peaks of the noise
-        for sources, and what is left of the sky then lies too low: by 0.009 of its deviation at 2,
-        by 0.001 at 2.5.
+        for sources, and what is left of the sky then lies too low: by 0.010 of its deviation at 2,
+        by 0.003 at 2.5.
     n_pixels : int
         Pixels that a source has at least.
     fwhm : float
