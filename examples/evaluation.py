@@ -3,8 +3,10 @@
 import json
 import platform
 import shlex
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +75,10 @@ def table(rows: Mapping[str, Row]) -> str:
 
 
 def save_results(folder: Path, rows: Mapping[str, Row], settings: Mapping[str, Any]) -> None:
-    """Write ``results.json``: every row, with the settings and versions that made it."""
+    """Write ``results.json``: every row, with the settings, versions and revision that made it."""
     machine = {
         "command": shlex.join(["python", *sys.argv]),
+        "git_revision": git_revision(),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
     }
@@ -83,10 +86,30 @@ def save_results(folder: Path, rows: Mapping[str, Row], settings: Mapping[str, A
         "photoz_losses": photoz_losses.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-    }
+    } | {name: _version(name) for name in ("lightning", "torchvision", "numpy")}
     content = {"results": rows, "settings": settings, "versions": versions} | machine
     text = json.dumps(content, indent=2, default=str, allow_nan=False)
     (folder / "results.json").write_text(text + "\n")
+
+
+def git_revision() -> str:
+    """Commit of this checkout, with "+" if files differ from it; "unknown" outside of one."""
+    git = ("git", "-C", str(Path(__file__).parent))
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+        changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+    except FileNotFoundError:  # no git on this machine
+        return "unknown"
+    if commit.returncode:
+        return "unknown"
+    return commit.stdout.strip() + "+" * bool(changes.stdout)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def save_pit(path: Path, pits: Mapping[str, Tensor]) -> None:
