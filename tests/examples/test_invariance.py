@@ -21,8 +21,8 @@ def run(script: str, folder: Path, *options: str) -> None:
 
 
 def test_every_way_to_ask_for_invariance_trains_and_is_measured(tmp_path):
-    options = ("--galaxies", "40", "--seeds", "1", "--epochs", "1", "--batch", "14", "--bins", "20")
-    run("examples/invariance.py", tmp_path, *options, "--n-views", "1", "--output", tmp_path / "out")
+    sizes = "--galaxies 40 --seeds 1 --epochs 1 --batch 14 --bins 20 --n-views 1"
+    run("examples/invariance.py", tmp_path, *sizes.split(), "--output", tmp_path / "out")
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["results"]
     assert len(rows) == 10
     for row in rows.values():
@@ -34,9 +34,9 @@ def test_every_way_to_ask_for_invariance_trains_and_is_measured(tmp_path):
 
 @pytest.mark.parametrize("compiled", [(), pytest.param(("--compile",), marks=pytest.mark.slow)])
 def test_a_step_is_timed_in_half_precision_and_compiled(tmp_path, compiled):
-    options = ("--batch", "4", "--side", "32", "--bins", "8", "--rounds", "1", "--precision", "bf16")
+    sizes = "--batch 4 --side 32 --bins 8 --rounds 1 --precision bf16 --channels-last"
     name = str(tmp_path / "step")
-    run("benchmarks/step.py", tmp_path, *options, *compiled, "--channels-last", "--name", name)
+    run("benchmarks/step.py", tmp_path, *sizes.split(), *compiled, "--name", name)
     rows = json.loads((tmp_path / "step.json").read_text())["rows"]
     assert rows["plain"]["ratio"] == 1
     assert all(row["median_s"] > 0 for row in rows.values())
