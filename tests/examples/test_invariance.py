@@ -34,7 +34,7 @@ def test_every_way_to_ask_for_invariance_trains_and_is_measured(tmp_path):
 
 @pytest.mark.parametrize("compiled", [(), pytest.param(("--compile",), marks=pytest.mark.slow)])
 def test_a_step_is_timed_in_half_precision_and_compiled(tmp_path, compiled):
-    sizes = "--batch 4 --side 32 --bins 8 --rounds 1 --precision bf16 --channels-last"
+    sizes = "--batch 8 --side 32 --bins 8 --rounds 1 --precision bf16 --channels-last"
     name = str(tmp_path / "step")
     run("benchmarks/step.py", tmp_path, *sizes.split(), *compiled, "--name", name)
     rows = json.loads((tmp_path / "step.json").read_text())["rows"]
