@@ -32,7 +32,8 @@ def test_every_way_to_ask_for_invariance_trains_and_is_measured(tmp_path):
         assert row["cramer_per_square_radian"] > 0
 
 
-@pytest.mark.parametrize("compiled", [(), pytest.param(("--compile",), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("compiled", [(), ("--compile",)])
 def test_a_step_is_timed_in_half_precision_and_compiled(tmp_path, compiled):
     sizes = "--batch 8 --side 32 --bins 8 --rounds 1 --precision bf16 --channels-last"
     name = str(tmp_path / "step")
