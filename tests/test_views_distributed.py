@@ -5,8 +5,6 @@ The processes run this file as a script, so that it does not matter how pytest i
 
 import contextlib
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
@@ -14,6 +12,7 @@ from unittest import mock
 import pytest
 import torch
 import torch.distributed as dist
+from ranks import run_ranks
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -101,22 +100,9 @@ def one_process(rank, folder):
 def outcomes(tmp_path_factory):
     """What each rank got of each step."""
     folder = tmp_path_factory.mktemp("ranks")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(folder)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(RANKS)
-    ]
-    try:
-        complaints = [process.communicate(timeout=PATIENCE)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    complaints = run_ranks(__file__, lambda rank: [str(rank), str(folder)], RANKS, PATIENCE)
     files = [folder / f"{rank}.json" for rank in range(RANKS)]
-    assert all(file.exists() for file in files), "\n".join(complaints)
+    assert all(file.exists() for file in files), complaints
     return [json.loads(file.read_text()) for file in files]
 
 

@@ -3,14 +3,13 @@
 The processes run this file as a script, so that it does not matter how pytest imported it.
 """
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
+from ranks import run_ranks
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -90,22 +89,9 @@ def one_process(rank, folder):
 def kept(tmp_path_factory):
     """What each rank kept."""
     folder = tmp_path_factory.mktemp("ranks")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(folder)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(RANKS)
-    ]
-    try:
-        complaints = [process.communicate(timeout=PATIENCE)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    complaints = run_ranks(__file__, lambda rank: [str(rank), str(folder)], RANKS, PATIENCE)
     files = [folder / f"{rank}.pt" for rank in range(RANKS)]
-    assert all(file.exists() for file in files), "\n".join(complaints)
+    assert all(file.exists() for file in files), complaints
     return [torch.load(file) for file in files]
 
 

@@ -3,14 +3,13 @@
 The processes run this file as a script, so that it does not matter how pytest imported it.
 """
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
+from ranks import run_ranks
 
 from photoz_losses import RedshiftBins
 from photoz_losses.metrics import (
@@ -117,21 +116,8 @@ def one_process(rank, folder):
 def measurements(tmp_path_factory):
     """Folder of what the ranks saw, and what they complained about."""
     folder = tmp_path_factory.mktemp("ranks")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(folder)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(RANKS)
-    ]
-    try:
-        complaints = [process.communicate(timeout=PATIENCE)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return folder, "\n".join(complaints)
+    complaints = run_ranks(__file__, lambda rank: [str(rank), str(folder)], RANKS, PATIENCE)
+    return folder, complaints
 
 
 @pytest.mark.slow

@@ -4,15 +4,14 @@ The ranks run this file as a script, so that it does not matter how pytest impor
 """
 
 import copy
-import os
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
+from ranks import run_ranks
 from torch.utils.data import DataLoader, Dataset
 
 from photoz_losses.transforms import RandomDihedral, RandomRotation, ResampleBackground
@@ -97,22 +96,9 @@ def draw(folder, rank, run):
 
 def of_ranks(folder):
     """What each rank drew in each of two runs."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(folder), str(rank)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(RANKS)
-    ]
-    try:
-        complaints = [process.communicate(timeout=PATIENCE)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    complaints = run_ranks(__file__, lambda rank: [str(folder), str(rank)], RANKS, PATIENCE)
     files = [[folder / f"{run} {rank}.pt" for rank in range(RANKS)] for run in (0, 1)]
-    assert all(file.exists() for pair in files for file in pair), "\n".join(complaints)
+    assert all(file.exists() for pair in files for file in pair), complaints
     return [[torch.load(file) for file in pair] for pair in files]
 
 
