@@ -76,20 +76,25 @@ def table(rows: Mapping[str, Row]) -> str:
 
 def save_results(folder: Path, rows: Mapping[str, Row], settings: Mapping[str, Any]) -> None:
     """Write ``results.json``: every row, with the settings, versions and revision that made it."""
-    machine = {
-        "command": shlex.join(["python", *sys.argv]),
-        "git_revision": git_revision(),
-        "threads": torch.get_num_threads(),
-        "platform": platform.platform(),
-    }
+    content = {"results": rows, "settings": settings} | provenance()
+    text = json.dumps(content, indent=2, default=str, allow_nan=False)
+    (folder / "results.json").write_text(text + "\n")
+
+
+def provenance() -> dict[str, Any]:
+    """What made a result: versions, command, revision and machine."""
     versions = {
         "photoz_losses": photoz_losses.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
     } | {name: _version(name) for name in ("lightning", "torchvision", "numpy")}
-    content = {"results": rows, "settings": settings, "versions": versions} | machine
-    text = json.dumps(content, indent=2, default=str, allow_nan=False)
-    (folder / "results.json").write_text(text + "\n")
+    return {
+        "versions": versions,
+        "command": shlex.join(["python", *sys.argv]),
+        "git_revision": git_revision(),
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+    }
 
 
 def git_revision() -> str:

@@ -92,37 +92,42 @@ def load_galaxies(
     n_galaxies: int | None = None,
     *,
     seed: int = 0,
+    seeing: float = 1.0,
     cache: str | Path | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Galaxies:
     """Read and draw ``n_galaxies``, or take them from the cache.
 
-    Galaxy k is the same for any ``n_galaxies`` and any number of ``workers`` (default: one for
-    each core). ``cache``: folder, default ``$PHOTOZ_LOSSES_CACHE`` or ``~/.cache/photoz_losses``.
-    With more than one worker, the calling script needs its ``if __name__ == "__main__":``.
+    Galaxy k is the same for any ``n_galaxies``, any ``seeing`` (in units of the usual one) and any
+    number of ``workers`` (default: one for each core). ``cache``: folder, default
+    ``$PHOTOZ_LOSSES_CACHE`` or ``~/.cache/photoz_losses``. With more than one worker, the calling
+    script needs its ``if __name__ == "__main__":``.
     """
-    path = cache_path(n_galaxies, seed, cache)
+    path = cache_path(n_galaxies, seed, cache, seeing)
     if not path.exists():
         catalogue = _read_catalogue(n_galaxies, seed)
         photometry, magnitude = _photometry(catalogue)
         arcsec_per_kpc = Planck18.arcsec_per_kpc_proper(catalogue["Z"]).value
         colour = magnitude[:, 1] - magnitude[:, 2]
         looks = np.column_stack([catalogue["row"], magnitude[:, 2], colour, arcsec_per_kpc])
-        image = rendering.draw_all(looks, catalogue["MODELFLUX"], seed, workers, progress)
+        flux = catalogue["MODELFLUX"]
+        image = rendering.draw_all(looks, flux, seed, workers, progress, seeing)
         _write(path, Galaxies(**vars(photometry), image=torch.from_numpy(image)))
     with h5py.File(path) as file:
         return Galaxies(**{f.name: torch.from_numpy(file[f.name][()]) for f in fields(Galaxies)})
 
 
-def cache_path(n_galaxies: int | None, seed: int, cache: str | Path | None = None) -> Path:
+def cache_path(
+    n_galaxies: int | None, seed: int, cache: str | Path | None = None, seeing: float = 1.0
+) -> Path:
     """Where the rendered set lies; the name carries a hash of everything that shapes it.
 
     That is the source of this file and of ``rendering.py``, and the packages that they lean on.
     """
     packages = [f"{name} {version(name)}" for name in ("kcorrect", "galsim", "astropy")]
     sources = [Path(module).read_text() for module in (__file__, rendering.__file__)]
-    recipe = json.dumps([n_galaxies, seed, *packages, *sources])
+    recipe = json.dumps([n_galaxies, seed, seeing, *packages, *sources])
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     default = os.environ.get("PHOTOZ_LOSSES_CACHE") or Path.home() / ".cache" / "photoz_losses"
     return Path(cache or default) / f"galaxies_{n_galaxies or 'all'}_{digest}.h5"

@@ -34,15 +34,24 @@ RADIUS_LIMITS = (0.4, 8.0)  # half-light radius, arcsec
 CHUNK = 32  # galaxies in one worker's task
 
 
-def draw_all(looks: Array, flux: Array, seed: int, workers: int | None, progress: bool) -> Array:
+def draw_all(
+    looks: Array,
+    flux: Array,
+    seed: int,
+    workers: int | None,
+    progress: bool,
+    seeing: float = 1.0,
+) -> Array:
     """Noisy images [N, 5, 64, 64], float32, nanomaggies.
 
     ``looks`` [N, 4]: identity, rest-frame M_r and g - r, arcsec per kpc. Every galaxy draws from
     random numbers of its own, of (``seed``, identity): neither the others nor the number of
-    ``workers`` (default: one for each core) changes it.
+    ``workers`` (default: one for each core) changes it, and under another ``seeing``, in units of
+    the usual one, it is the same galaxy with the same noise.
     """
     starts = range(0, len(looks), CHUNK)
-    jobs = [(looks[start : start + CHUNK], flux[start : start + CHUNK], seed) for start in starts]
+    parts = [slice(start, start + CHUNK) for start in starts]
+    jobs = [(looks[part], flux[part], seed, seeing) for part in parts]
     image = np.empty((len(looks), 5, SIZE, SIZE), np.float32)
     workers = min(workers or os.cpu_count() or 1, len(jobs))
     with (
@@ -56,18 +65,23 @@ def draw_all(looks: Array, flux: Array, seed: int, workers: int | None, progress
     return image
 
 
-def _draw_chunk(job: tuple[Array, Array, int]) -> Array:
-    looks, fluxes, seed = job
+def _draw_chunk(job: tuple[Array, Array, int, float]) -> Array:
+    looks, fluxes, seed, seeing = job
     image = np.empty((len(looks), 5, SIZE, SIZE), np.float32)
     for k, (identity, magnitude, colour, arcsec_per_kpc) in enumerate(looks):
         rng = np.random.default_rng([seed, int(identity)])
-        clean = draw_galaxy(fluxes[k], magnitude, colour, arcsec_per_kpc, rng)
+        clean = draw_galaxy(fluxes[k], magnitude, colour, arcsec_per_kpc, rng, seeing)
         image[k] = clean + np.array(SKY_NOISE)[:, None, None] * rng.standard_normal(clean.shape)
     return image
 
 
 def draw_galaxy(
-    flux: Array, magnitude: float, colour: float, arcsec_per_kpc: float, rng: np.random.Generator
+    flux: Array,
+    magnitude: float,
+    colour: float,
+    arcsec_per_kpc: float,
+    rng: np.random.Generator,
+    seeing: float = 1.0,
 ) -> Array:
     """Noise-free image [5, 64, 64] whose bands sum to ``flux``.
 
@@ -77,10 +91,10 @@ def draw_galaxy(
     bulge_r = float(share[2])
     radius = arcsec_per_kpc * np.exp(_log_radius(magnitude, bulge_r, rng))
     pose = (rng.uniform(0, np.pi) * galsim.radians, rng.uniform(-0.5, 0.5, 2))
-    bulge = _draw_profile(4, (0.3 + 0.5 * bulge_r) * radius, rng.uniform(0.6, 1.0), *pose)
-    disc = _draw_profile(1, 1.2 * radius, rng.uniform(0.25, 1.0), *pose)
+    bulge = _draw_profile(4, (0.3 + 0.5 * bulge_r) * radius, rng.uniform(0.6, 1.0), *pose, seeing)
+    disc = _draw_profile(1, 1.2 * radius, rng.uniform(0.25, 1.0), *pose, seeing)
     light = share[:, None, None] * bulge + (1 - share)[:, None, None] * disc
-    return np.asarray(flux[:, None, None] * _broaden(light))
+    return np.asarray(flux[:, None, None] * _broaden(light, seeing))
 
 
 def _bulge_share(colour: float, rng: np.random.Generator) -> Array:
@@ -102,12 +116,14 @@ def _log_radius(magnitude: float, bulge: float, rng: np.random.Generator) -> flo
     return float(mean + scatter * rng.standard_normal())
 
 
-def _draw_profile(n: int, radius: float, ratio: float, angle: Any, centre: Array) -> Array:
+def _draw_profile(
+    n: int, radius: float, ratio: float, angle: Any, centre: Array, seeing: float
+) -> Array:
     """Sersic profile under the sharpest band's seeing, of unit sum in the stamp."""
     coarse = galsim.GSParams(folding_threshold=0.02, maximum_fft_size=2048)
     profile = galsim.Sersic(n, half_light_radius=np.clip(radius, *RADIUS_LIMITS), gsparams=coarse)
     parts = zip(PSF_WEIGHT, PSF_SIGMA, strict=True)
-    psf = galsim.Add([galsim.Gaussian(sigma=sigma, flux=weight) for weight, sigma in parts])
+    psf = galsim.Add([galsim.Gaussian(sigma=seeing * s, flux=weight) for weight, s in parts])
     seen = galsim.Convolve(profile.shear(q=ratio, beta=angle), psf, gsparams=coarse)
     # "no_pixel": the point-spread functions that SDSS measures already hold the pixel.
     image = seen.drawImage(nx=SIZE, ny=SIZE, scale=PIXEL, method="no_pixel", offset=centre)
@@ -115,9 +131,10 @@ def _draw_profile(n: int, radius: float, ratio: float, angle: Any, centre: Array
     return np.asarray(light / light.sum())
 
 
-def _broaden(light: Array) -> Array:
+def _broaden(light: Array, seeing: float) -> Array:
     """From the sharpest band's seeing to each band's [5, 64, 64]; the sums stay."""
     down, across = np.fft.fftfreq(SIZE, PIXEL)[:, None], np.fft.rfftfreq(SIZE, PIXEL)
-    variance = (np.array(SEEING) ** 2 - min(SEEING) ** 2)[:, None, None] / (8 * np.log(2))
+    fwhm = seeing * np.array(SEEING)[:, None, None]
+    variance = (fwhm**2 - fwhm.min() ** 2) / (8 * np.log(2))
     transfer = np.exp(-2 * np.pi**2 * variance * (down**2 + across**2))
     return np.fft.irfft2(transfer * np.fft.rfft2(light), (SIZE, SIZE))

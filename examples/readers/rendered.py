@@ -22,13 +22,19 @@ class Rendered(Dataset[Galaxy]):
     """
 
     def __init__(
-        self, n_galaxies: int | None = None, *, seed: int = 0, cache: str | Path | None = None
+        self,
+        n_galaxies: int | None = None,
+        *,
+        seed: int = 0,
+        seeing: float = 1.0,
+        cache: str | Path | None = None,
     ) -> None:
-        self.path = cache_path(n_galaxies, seed, cache)
+        self.path = cache_path(n_galaxies, seed, cache, seeing)
         if not self.path.exists():
-            load_galaxies(n_galaxies, seed=seed, cache=cache)
+            load_galaxies(n_galaxies, seed=seed, seeing=seeing, cache=cache)
         with h5py.File(self.path) as file:
             self.ebv, self.z_spec = (torch.from_numpy(file[k][()]) for k in ("ebv", "z_spec"))
+            self.flux = torch.from_numpy(file["flux"][()])
             self.wavelength = torch.from_numpy(file["wavelength"][()])
             self.ids = [str(row) for row in file["row"][()]]
             self._places = {name: _place(file[name]) for name in ("image", "spectrum")}

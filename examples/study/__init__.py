@@ -1,0 +1,1 @@
+"""The study of `ablation.py`: what each constraint buys, seed by seed."""

@@ -1,0 +1,62 @@
+"""Work that any number of processes share: each piece is a JSON file, whole or absent."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+Content = dict[str, Any]
+
+
+def share_out(folder: Path, jobs: Mapping[str, Callable[[], Content]], title: str) -> None:
+    """Do every job whose file is not there and that no other process is at.
+
+    A lock ends with the process that holds it, so that the job of a killed one is done again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = tqdm(jobs.items(), desc=title)
+    for name, job in progress:
+        progress.set_postfix_str(name)
+        try:
+            with FileLock(folder / f".{name}.lock", blocking=False):
+                once(folder / f"{name}.json", job)
+        except Timeout:
+            continue
+
+
+def wait_for(path: Path, job: Callable[[], Content]) -> Content:
+    """What a job gives, done here or by the process that is at it already."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.stem}.lock")):
+        return once(path, job)
+
+
+def once(path: Path, job: Callable[[], Content]) -> Content:
+    if not path.exists():
+        write(path, job())
+    return read(path)
+
+
+def write(path: Path, content: Content, indent: int | None = 1) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n")
+    partial.replace(path)
+
+
+def read(path: Path) -> Content:
+    content: Content = json.loads(path.read_text())
+    return content
+
+
+def rounded(value: Any, digits: int = 6) -> Any:
+    """The same lists and mappings with so many significant digits, for a file that is kept."""
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}")
+    if isinstance(value, Mapping):
+        return {key: rounded(one, digits) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(one, digits) for one in value]
+    return value
