@@ -14,14 +14,16 @@ several at once, on one machine or on a shared disk, divide the work among them.
 
 import argparse
 import logging
+import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from config import Config
 from evaluation import provenance
-from study import images, work
+from study import fluxes, images, landscape, page, pictures, search, work
 
 Job = Callable[[], dict[str, Any]]
 
@@ -30,26 +32,171 @@ def image_runs(options: argparse.Namespace) -> None:
     """Every group and seed, seed by seed, so that a part of the work is a whole, smaller study."""
     sets = images.load(options.galaxies, options.bins)
     measure = partial(images.step_ratios, sets, options.batch, options.rounds)
-    ratios = work.wait_for(options.output / "step_ratios.json", measure)
-    equal_steps = dict.fromkeys(images.GROUPS, options.steps)
-    equal_time = images.equal_time(options.steps, ratios)
-    for part, steps in (("whole", equal_steps), ("whole", equal_time), ("half", equal_steps)):
-        folder = options.output / "images" / part
-        jobs: dict[str, Job] = {}
-        for seed in range(options.seeds):
-            for group in images.GROUPS:
-                config = images.configured(group, seed, steps[group], options.batch, options.lr)
-                name = images.run_name(group, steps[group], seed)
-                train = partial(images.run, sets, config, part == "half", folder / f"{name}.pt")
-                jobs[name] = partial(described, {"group": group, "seed": seed}, train)
+    work.wait_for(options.output / "step_ratios.json", measure)
+    for part in ("whole", "half"):
+        folder, jobs = options.output / "images" / part, {}
+        for name, (group, config) in planned(options, part).items():
+            train = partial(images.run, sets, config, part == "half", folder / f"{name}.pt")
+            jobs[name] = partial(described, {"group": group, "seed": config.seed}, train)
         work.share_out(folder, jobs, f"images, {part} training set")
+
+
+def planned(
+    options: argparse.Namespace, part: str, budgets: Sequence[str] = ("steps", "time")
+) -> dict[str, tuple[str, Config]]:
+    """The runs of these budgets by name; on half the training set, of equal steps alone."""
+    budgets = budgets if part == "whole" else ["steps"]
+    steps = all_steps(options)
+    return {
+        images.run_name(group, steps[budget][group], seed): (
+            group,
+            images.configured(group, seed, steps[budget][group], options.batch, options.lr),
+        )
+        for budget in budgets
+        for seed in range(options.seeds)
+        for group in images.GROUPS
+    }
+
+
+def all_steps(options: argparse.Namespace) -> dict[str, dict[str, int]]:
+    """Steps of each group: equally many, and as many as take equally long."""
+    ratios = work.read(options.output / "step_ratios.json")
+    equal_steps = dict.fromkeys(images.GROUPS, options.steps)
+    return {"steps": equal_steps, "time": images.equal_time(options.steps, ratios)}
 
 
 def described(what: Mapping[str, Any], job: Job) -> dict[str, Any]:
     return {**what} | job() | {"made_by": provenance()}
 
 
-STAGES: dict[str, Callable[[argparse.Namespace], None]] = {"images": image_runs}
+def group_pictures(options: argparse.Namespace) -> None:
+    """Appendices C to E for the first seed of each group, and what the documentation redraws."""
+    sets = images.load(options.galaxies, options.bins)
+    folder = options.output / "pictures"
+
+    def job(group: str, config: Config, name: str) -> dict[str, Any]:
+        module = images.trained(sets, config, options.output / "images" / "whole" / f"{name}.pt")
+        shown = pictures.shown(module, sets.tests["as trained"], sets.bins, 12, options.views)
+        pictures.draw(folder, name, group, shown, sets.bins)
+        return pictures.thinned(shown) | {"group": group}
+
+    jobs = {name: partial(job, *run, name) for name, run in done(options, 1).items()}
+    work.share_out(folder, jobs, "pictures")
+
+
+def done(options: argparse.Namespace, seeds: int) -> dict[str, tuple[str, Config]]:
+    """The runs of equal steps that are done, of the first seeds."""
+    folder, plan = options.output / "images" / "whole", planned(options, "whole")
+    names = [
+        images.run_name(group, options.steps, seed)
+        for seed in range(seeds)
+        for group in images.GROUPS
+    ]
+    return {name: plan[name] for name in names if (folder / f"{name}.json").exists()}
+
+
+def landscapes(options: argparse.Namespace) -> None:
+    """Surfaces and eigenvalues, on some of the galaxies that the groups were trained on."""
+    sets = images.load(options.galaxies, options.bins)
+    some = {name: column[: options.curvature] for name, column in sets.train.columns.items()}
+    parts = {name: column.split(256) for name, column in some.items()}
+    batches = [dict(zip(parts, part, strict=True)) for part in zip(*parts.values(), strict=True)]
+
+    def job(group: str, config: Config, name: str) -> dict[str, Any]:
+        module = images.trained(sets, config, options.output / "images" / "whole" / f"{name}.pt")
+        points = options.points
+        measured = landscape.measure(module, batches, seed=config.seed, points=points)
+        return {"group": group, "seed": config.seed} | measured
+
+    runs = done(options, options.curvature_seeds)
+    jobs = {name: partial(job, *run, name) for name, run in runs.items()}
+    work.share_out(options.output / "landscape", jobs, "landscapes")
+
+
+def flux_runs(options: argparse.Namespace) -> None:
+    """The groups that see real fluxes alone, for equal steps and for equal times."""
+    data = fluxes.prepare(options.flux_galaxies)
+    measure = partial(fluxes.seconds_a_step, data, fluxes.GROUPS)
+    work.wait_for(options.output / "flux_seconds.json", measure)
+    jobs = {}
+    for name, (group, steps, seed) in planned_fluxes(options).items():
+        what = {"group": group, "seed": seed, "steps": steps}
+        train = partial(flux_run, data, group, seed, steps)
+        jobs[name] = partial(described, what, train)
+    work.share_out(options.output / "fluxes", jobs, "fluxes")
+
+
+def flux_run(data: fluxes.Data, group: str, seed: int, steps: int) -> dict[str, Any]:
+    return {"results": {"as trained": fluxes.run(data, group, seed=seed, steps=steps)}}
+
+
+def planned_fluxes(
+    options: argparse.Namespace, budgets: Sequence[str] = ("steps", "time")
+) -> dict[str, tuple[str, int, int]]:
+    """Group, steps and seed of every run of these budgets, by name."""
+    seconds = work.read(options.output / "flux_seconds.json")
+    n = options.flux_steps
+    steps = {
+        "steps": dict.fromkeys(fluxes.GROUPS, n),
+        "time": fluxes.equal_time_steps(seconds, n),
+    }
+    return {
+        images.run_name(group, steps[budget][group], seed): (group, steps[budget][group], seed)
+        for budget in budgets
+        for seed in range(options.flux_seeds)
+        for group in fluxes.GROUPS
+    }
+
+
+def gamma_search(options: argparse.Namespace) -> None:
+    """Weights of the terms, searched for on the validation galaxies of the flux study."""
+    data = fluxes.prepare(options.flux_galaxies)
+    folder = options.output / "search"
+    folder.mkdir(parents=True, exist_ok=True)
+    search.search(data, folder, options.trials, steps=options.flux_steps, seed=os.getpid())
+
+
+def summary(options: argparse.Namespace) -> None:
+    """One small file of each part of the study, and from them the tables and pictures."""
+    folder = options.output / "kept"
+    folder.mkdir(parents=True, exist_ok=True)
+    whole, half = options.output / "images" / "whole", options.output / "images" / "half"
+    plans = {
+        "steps": (whole, planned(options, "whole", ["steps"])),
+        "time": (whole, planned(options, "whole", ["time"])),
+        "half": (half, planned(options, "half")),
+    }
+    flux_plans = {
+        budget: (options.output / "fluxes", planned_fluxes(options, [budget]))
+        for budget in ("steps", "time")
+    }
+    settings = {"settings": {name: str(value) for name, value in vars(options).items()}}
+    ratios = {"step_ratios": work.read(options.output / "step_ratios.json")}
+    work.write(folder / "runs.json", settings | ratios | work.kept(plans), indent=None)
+    seconds = {"seconds_a_step": work.read(options.output / "flux_seconds.json")}
+    work.write(folder / "fluxes.json", settings | seconds | work.kept(flux_plans), indent=None)
+    for part in ("landscape", "pictures"):
+        groups: dict[str, list[Any]] = {}
+        for path in sorted((options.output / part).glob("*.json")):
+            one = work.read(path)
+            groups.setdefault(one.pop("group"), []).append(one)
+        in_order = {group: groups[group] for group in images.GROUPS if group in groups}
+        work.write(folder / f"{part}.json", {"groups": in_order}, indent=None)
+    work.write(folder / "search.json", search.summary(options.output / "search"), indent=None)
+    page.build(folder, options.output / "page")
+    for name in ("values_steps", "differences_steps_plain", "differences_steps_augmented"):
+        print(f"\n{name}\n{(options.output / 'page' / f'{name}.md').read_text()}")
+    print(f"kept results, tables and pictures in {options.output}")
+
+
+STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
+    "images": image_runs,
+    "fluxes": flux_runs,
+    "search": gamma_search,
+    "pictures": group_pictures,
+    "landscape": landscapes,
+    "summary": summary,
+}
 
 
 def main() -> None:
@@ -74,6 +221,14 @@ def arguments() -> argparse.Namespace:
     add("--bins", type=int, default=180)
     add("--lr", type=float, default=3e-3)
     add("--rounds", type=int, default=15, help="of the measurement of a step's time")
+    add("--flux-seeds", type=int, default=20, help="of the groups that see fluxes")
+    add("--flux-galaxies", type=int, help="how many (all 9,783)")
+    add("--flux-steps", type=int, default=fluxes.STEPS)
+    add("--trials", type=int, default=60, help="of the search for weights")
+    add("--curvature", type=int, default=512, help="galaxies of the loss landscapes")
+    add("--curvature-seeds", type=int, default=3, help="of the loss landscapes")
+    add("--points", type=int, default=13, help="along each side of a landscape")
+    add("--views", type=int, default=20, help="random views of each galaxy in the pictures")
     add("--output", type=Path, default=Path("outputs/ablation"))
     return parser.parse_args()
 

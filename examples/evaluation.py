@@ -129,16 +129,16 @@ def save_pit(path: Path, pits: Mapping[str, Tensor]) -> None:
     _save(path)
 
 
-def save_redshifts(path: Path, z_phot: Tensor, z_spec: Tensor, title: str) -> None:
-    """The paper's figures 4 to 6."""
-    axes = plot_redshifts(z_phot, z_spec)
+def save_redshifts(path: Path, z_phot: Tensor, z_spec: Tensor, title: str, **options: Any) -> None:
+    """The paper's figures 4 to 6; with ``low`` and ``high``, its figures 7 to 9."""
+    axes = plot_redshifts(z_phot, z_spec, **options)
     axes.set_title(title)
     _save(path)
 
 
 def save_gallery(
     path: Path,
-    cutouts: Tensor,
+    pictures: Sequence[Any],
     views: Tensor,
     z_spec: Tensor,
     bins: RedshiftBins,
@@ -147,9 +147,9 @@ def save_gallery(
 ) -> None:
     """The paper's figures 10 to 12: each galaxy beside its densities under many views.
 
-    ``cutouts`` [G, 5, H, W] are images, ``views`` [G, V, C] the masses for each view.
+    ``pictures`` are G images [H, W, 3] (`colour`), ``views`` [G, V, C] the masses for each view.
     """
-    rows = -(-len(cutouts) // columns)
+    rows = -(-len(pictures) // columns)
     figure, axes = pyplot.subplots(
         rows,
         2 * columns,
@@ -159,11 +159,11 @@ def save_gallery(
         squeeze=False,
     )
     pairs = axes.reshape(-1, 2)
-    for pair, cutout, probs, z in zip(pairs, cutouts, views, z_spec, strict=False):
-        pair[0].imshow(colour(cutout), origin="lower")
+    for pair, picture, probs, z in zip(pairs, pictures, views, z_spec, strict=False):
+        pair[0].imshow(picture, origin="lower")
         plot_densities(probs, bins, z_spec=z, ax=pair[1])
         pair[1].set(yticks=[], ylabel="")
-    for axis in [*pairs[:, 0], *pairs[len(cutouts) :, 1]]:
+    for axis in [*pairs[:, 0], *pairs[len(pictures) :, 1]]:
         axis.set_axis_off()
     figure.suptitle(title)
     _save(path)

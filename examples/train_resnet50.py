@@ -22,6 +22,7 @@ import yaml
 from config import GROUPS, Config, group_config, plain
 from evaluation import (
     Row,
+    colour,
     constant_prediction,
     evaluate,
     save_gallery,
@@ -49,7 +50,7 @@ def show(module: PhotozModule, name: str, test: Items, bins: RedshiftBins, outpu
     views = [module.masses(module.view(some["image"]), some["ebv"]) for _ in range(20)]
     save_gallery(
         output / f"{name}_densities.png",
-        some["image"],
+        [colour(image) for image in some["image"]],
         torch.stack(views, 1),
         some["z_spec"],
         bins,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+Run = Mapping[str, Any]  # group, seed and, by test set, results
 METRICS = {  # heading with its unit, and how many of the unit make one
     "mad": ("MAD, 10⁻³", 1e3),
     "bias": ("bias, 10⁻³", 1e3),
@@ -44,14 +45,14 @@ def difference(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
     return Difference(*map(float, (pairs.mean(), *ends, *student)))
 
 
-def of(runs: Sequence[Mapping[str, Any]], group: str, test: str, metric: str) -> list[float]:
+def of(runs: Sequence[Run], group: str, test: str, metric: str) -> list[float]:
     """One metric of a group on a test set, in the order of the seeds."""
     chosen = sorted((run for run in runs if run["group"] == group), key=lambda run: run["seed"])
     return [run["results"][test][metric] for run in chosen]
 
 
 def against(
-    runs: Sequence[Mapping[str, Any]],
+    runs: Sequence[Run],
     reference: str,
     test: str = "as trained",
     reference_test: str | None = None,
@@ -73,14 +74,14 @@ def against(
     return result
 
 
-def sizes(runs: Sequence[Mapping[str, Any]], group: str, test: str, metric: str) -> list[float]:
+def sizes(runs: Sequence[Run], group: str, test: str, metric: str) -> list[float]:
     """A metric of which less is better: the bias without its sign."""
     values = of(runs, group, test, metric)
     return [abs(value) for value in values] if metric == "bias" else values
 
 
 def value_table(
-    runs: Sequence[Mapping[str, Any]], test: str, metrics: Sequence[str] = tuple(METRICS)
+    runs: Sequence[Run], test: str, metrics: Sequence[str] = tuple(METRICS)
 ) -> list[list[str]]:
     """Means of the seeds ± their standard deviation: a row for each group, heads first."""
     rows = [["", *(METRICS[metric][0] for metric in metrics)]]

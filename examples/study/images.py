@@ -8,6 +8,7 @@ import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -77,13 +78,14 @@ class Sets:
     bins: RedshiftBins
 
 
-def load(galaxies: int | None, bins: int, cache: Path | None = None) -> Sets:
+@cache
+def load(galaxies: int | None, bins: int, folder: Path | None = None) -> Sets:
     """Everything that the runs read: the same galaxies for every group and every seed."""
     grid = RedshiftBins.uniform(0.0, 0.4, bins)
-    data: Data = prepare(Config(galaxies=galaxies, gamma_flux=1.0), grid, cache)
+    data: Data = prepare(Config(galaxies=galaxies, gamma_flux=1.0), grid, folder)
     reader = data.test.reader
     assert isinstance(reader, Rendered)
-    blurred = Rendered(galaxies, seeing=SEEING, cache=cache)
+    blurred = Rendered(galaxies, seeing=SEEING, cache=folder)
     test, flux_r = Stamps(data.test), reader.flux[data.test.rows, 2]
     return Sets(
         Stamps(data.train),

@@ -51,6 +51,23 @@ def read(path: Path) -> Content:
     return content
 
 
+def kept(plans: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> Content:
+    """The runs of each plan that are done, in its order, and what made them said once."""
+    makers: list[Content] = []
+    runs: dict[str, list[Content]] = {}
+    for title, (folder, plan) in plans.items():
+        done = [
+            read(folder / f"{name}.json") for name in plan if (folder / f"{name}.json").exists()
+        ]
+        for run in done:
+            if run["made_by"] not in makers:
+                makers.append(run["made_by"])
+            run["made_by"] = makers.index(run["made_by"])
+        runs[title] = done
+        print(f"{title}: {len(done)} of {len(plan)} runs are done")
+    return {"made_by": makers, "runs": rounded(runs)}
+
+
 def rounded(value: Any, digits: int = 6) -> Any:
     """The same lists and mappings with so many significant digits, for a file that is kept."""
     if isinstance(value, float):
