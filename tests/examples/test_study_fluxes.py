@@ -1,7 +1,12 @@
-"""The study on fluxes: paired groups, and equal time."""
+"""The study on fluxes: paired groups, equal time, and a search of weights that may be killed."""
 
+import json
+import signal
 import statistics
+import subprocess
+import sys
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +16,13 @@ import torch
 from photoz_losses import RedshiftBins, flux_residual
 from photoz_losses.photometry import FilterSet, SyntheticPhotometry
 
-for package in ("galsim", "kcorrect", "tqdm"):
+for package in ("filelock", "galsim", "kcorrect", "matplotlib", "optuna", "sklearn", "tqdm"):
     pytest.importorskip(package, reason="needs the extra 'examples'")
 
-fluxes = import_module("study.fluxes")
+optuna, pyplot = (import_module(name) for name in ("optuna", "matplotlib.pyplot"))
+fluxes, search, trials = (import_module(f"study.{name}") for name in ("fluxes", "search", "trials"))
 galaxies = import_module("galaxies")
+EXAMPLES = Path(__file__).parents[2] / "examples"
 ALL = {"cde": 0.1, "flux": 0.1, "crps": 0.1}
 
 
@@ -172,3 +179,207 @@ def test_seconds_of_a_step_of_all_groups(data):
 def test_equal_time_gives_the_costliest_its_steps_and_the_others_more():
     steps = fluxes.equal_time_steps({"plain": 0.01, "dear": 0.02, "between": 0.016}, 540)
     assert steps == {"plain": 1080, "dear": 540, "between": 675}
+
+
+RANGES = dict.fromkeys(("flux", "cde", "crps"), (1e-3, 10.0))
+
+
+def bowl(weights):
+    """Best at a flux weight of 0.1; the others hardly matter; none at all is worst."""
+    depth = np.log10([weights.get(name, 1e9) for name in RANGES])
+    value = float((depth[0] + 1) ** 2 + 0.01 * depth[1] ** 2 + 0.001 * depth[2] ** 2)
+    for epoch in range(4):
+        yield value + (3 - epoch)
+
+
+TARGET = trials.Target(RANGES, bowl, 4, {"what": "bowl"})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bowl")
+    trials.work(folder, 30, TARGET)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    return json.loads(json.dumps(search.summary(folder), allow_nan=False))
+
+
+def test_pruning_prunes_the_worse_half(found):
+    pruned = [trial for trial in found["trials"] if trial["pruned"]]
+    complete = [trial for trial in found["trials"] if not trial["pruned"]]
+    assert found["pruned"] == len(pruned) > 3
+    assert found["complete"] == len(complete) == 30 - len(pruned)
+    assert all(trial["epochs"] == 4 for trial in complete)
+    for trial in pruned:
+        assert 1 < trial["epochs"] < 4  # not in the first third, and not when it is too late
+        ahead = [other for other in complete if other["number"] < trial["number"]]
+        middle = statistics.median(other["validation_crps"] for other in ahead)
+        assert trial["validation_crps"] - (4 - trial["epochs"]) > middle
+        assert len(ahead) >= 10
+
+
+def test_summary(found):
+    assert [trial["number"] for trial in found["trials"]] == [*range(30)]
+    for trial in found["trials"]:
+        (*_, value) = bowl(trial["weights"])
+        over = 4 - trial["epochs"]
+        assert trial["validation_crps"] == pytest.approx(value + over, rel=1e-4)
+    best = min(t["validation_crps"] for t in found["trials"] if not t["pruned"])
+    assert found["best"]["validation_crps"] == best < 0.1
+    assert 0.03 < found["best"]["weights"]["flux"] < 0.3
+    assert found["importances"]["flux"] > 0.5
+    assert sum(found["importances"].values()) == pytest.approx(1, abs=2e-6)
+    (*_, baseline) = bowl({})
+    assert found["baseline"] == pytest.approx(baseline, rel=1e-5)
+    assert found["settings"] == {"what": "bowl"}
+
+
+def test_summary_is_the_same_twice(folder, found):
+    assert search.summary(folder) == found
+
+
+def test_no_study_no_summary(tmp_path):
+    with pytest.raises(FileNotFoundError, match="start the search first"):
+        search.summary(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_plots_need_the_summary_alone(found):
+    figure, ax = pyplot.subplots()
+    search.plot_importances(found, ax)
+    assert [bar.get_width() for bar in ax.patches] == sorted(found["importances"].values())
+    assert [text.get_text() for text in ax.texts][-1] == f"{found['importances']['flux']:.2f}"
+    assert [text.get_text() for text in ax.get_yticklabels()][-1] == "flux term"
+    figure.canvas.draw()
+    pyplot.close(figure)
+    figure = search.plot_search(found)
+    for name, ax in zip(search.RANGES, figure.axes[:3], strict=True):
+        dots, star = ax.collections[:2]
+        values = [
+            (t["weights"][name], t["validation_crps"]) for t in found["trials"] if not t["pruned"]
+        ]
+        np.testing.assert_allclose(dots.get_offsets(), values)
+        best = found["best"]["weights"][name], found["best"]["validation_crps"]
+        np.testing.assert_allclose(star.get_offsets(), [best])
+    figure.canvas.draw()
+    pyplot.close(figure)
+
+
+def trials_of(folder):
+    with trials.opened(folder) as storage:
+        return optuna.load_study(study_name=trials.NAME, storage=storage).get_trials()
+
+
+def test_more_trials_later_and_no_draw_twice(tmp_path):
+    for n in (2, 2, 4):
+        trials.work(tmp_path, n, TARGET)
+        assert len(trials_of(tmp_path)) == n
+    assert len({trial.params["flux"] for trial in trials_of(tmp_path)}) == 4
+    with pytest.raises(ValueError, match="begun with what = bowl, this is what = other: take anot"):
+        trials.work(tmp_path, 9, TARGET._replace(settings={"what": "other"}))
+
+
+WORKER = """
+import os, signal, sys, time
+from pathlib import Path
+from study.trials import Target, work
+
+folder, n, seed, killed = Path(sys.argv[1]), *map(int, sys.argv[2:])
+seen = 0
+
+def epochs(weights):
+    global seen
+    seen += 1
+    for epoch in range(4):
+        time.sleep(0.02)
+        if killed and seen == killed and epoch == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield sum(weights.values()) + 3 - epoch
+
+(folder / f"ready{seed}").touch()
+while not killed and len([*folder.glob("ready*")]) < 2:
+    time.sleep(0.01)
+ranges = dict.fromkeys(("flux", "cde", "crps"), (1e-3, 10.0))
+work(folder, n, Target(ranges, epochs, 4, {"what": "bowl"}), seed)
+"""
+
+
+def start(folder, n, seed=0, killed=0):
+    command = [sys.executable, "-W", "error", "-c", WORKER, folder, n, seed, killed]
+    place = {"cwd": EXAMPLES, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([str(part) for part in command], **place)
+
+
+def test_killed_in_the_middle_of_a_trial_it_goes_on(tmp_path):
+    with start(tmp_path, 4, killed=3) as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, errors
+    before = trials_of(tmp_path)
+    states = [trial.state.name for trial in before]
+    assert states[-1] == "RUNNING"
+    assert len(before) == 3
+    trials.work(tmp_path, 5, TARGET)
+    after = trials_of(tmp_path)
+    assert [trial.state.name for trial in after].count("FAIL") == 1
+    assert len([trial for trial in after if trial.state in trials.FINISHED]) == 5
+    assert len(after) == 6
+    assert after[:2] == before[:2]
+    (again,) = [trial for trial in after if trial.user_attrs.get("retry_of") == 2]
+    assert again.params == before[2].params
+    assert again.state in trials.FINISHED
+    assert not list(tmp_path.glob("????????????????????????????????.lock"))
+
+
+def test_two_at_once_make_no_trial_too_many(tmp_path):
+    pair = [start(tmp_path, 6, seed) for seed in (1, 2)]
+    for process in pair:
+        with process:
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 0, errors
+    made = trials_of(tmp_path)
+    assert len(made) == 6
+    assert all(trial.state in trials.FINISHED for trial in made)
+    assert len({trial.user_attrs["worker"] for trial in made}) == 2
+    assert len({trial.params["flux"] for trial in made}) == 6
+
+
+def test_a_trial_in_work_is_left_to_who_works_on_it(tmp_path):
+    with trials.opened(tmp_path) as storage:
+        study = trials.begin(storage, TARGET, 0)
+        with trials.at_work(tmp_path) as first, trials.at_work(tmp_path) as second:
+            one = trials.next_trial(study, tmp_path, first, 2)
+            weight = one.suggest_float("flux", 1e-3, 10.0, log=True)
+            assert trials.next_trial(study, tmp_path, second, 1) is None
+            assert trials.next_trial(study, tmp_path, second, 2).number == 1
+        with trials.at_work(tmp_path) as third:  # the others are gone without a word
+            two = trials.next_trial(study, tmp_path, third, 2)
+        assert two.suggest_float("flux", 1e-3, 10.0, log=True) == weight
+    assert [t.state.name for t in trials_of(tmp_path)] == ["FAIL", "FAIL", "RUNNING", "WAITING"]
+
+
+def test_search_on_validation_galaxies_alone(data, tmp_path, monkeypatch):
+    """The command, with the held-out galaxies unreadable."""
+    hidden = data._replace(test=fluxes.Sample(*(torch.full_like(t, torch.nan) for t in data.test)))
+    monkeypatch.setattr(search, "prepare", lambda _: hidden)
+    options = "--trials 3 --steps 12 --batch 10 --output"
+    monkeypatch.setattr(sys, "argv", ["search", *options.split(), str(tmp_path)])
+    search.main()
+    found = json.loads((tmp_path / "summary.json").read_text())
+    assert found == search.summary(tmp_path)
+    assert {path.suffix for path in tmp_path.iterdir()} >= {".db", ".json", ".png"}
+    assert found["settings"]["training_seeds"] == [1000, 1001]
+    assert found["complete"] == 3  # too few to prune any
+    assert {trial["epochs"] for trial in found["trials"]} == {2}
+    made = [(trial.params, trial.value) for trial in trials_of(tmp_path)]
+    for weights, value in (({}, found["baseline"]), *made):
+        alone = [  # one after the other: side by side, the trainings do not disturb each other
+            fluxes.validation_crps(
+                fluxes.train(data, weights, seed=seed, steps=12, batch=10)[0], data
+            )
+            for seed in (1000, 1001)
+        ]
+        assert value == pytest.approx(statistics.fmean(alone), rel=1e-5)
+    pyplot.close("all")
