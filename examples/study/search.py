@@ -121,21 +121,22 @@ def plot_search(found: Mapping[str, Any]) -> Figure:
     )
     pruned = [trial for trial in found["trials"] if trial["pruned"]]
     complete = [trial for trial in found["trials"] if not trial["pruned"]]
-    values = [trial["validation_crps"] for trial in complete]
-    best = found["best"]
+    values = [1e3 * trial["validation_crps"] for trial in complete]
+    best, baseline = found["best"], found["baseline"]
     numbers = [trial["number"] for trial in complete]
     for name, ax in zip(RANGES, axes, strict=True):
         weights = [trial["weights"][name] for trial in complete]
         dots = ax.scatter(weights, values, c=numbers, s=18)
-        star = best["weights"][name], best["validation_crps"]
+        star = best["weights"][name], 1e3 * best["validation_crps"]
         ax.scatter(*star, s=160, color="tab:red", marker="*", label="best")
-        if found["baseline"] is not None:
-            ax.axhline(found["baseline"], color="black", ls="--", lw=1, label="cross entropy alone")
+        if baseline is not None:
+            ax.axhline(1e3 * baseline, color="black", ls="--", lw=1, label="cross entropy alone")
         ticks, foot = [trial["weights"][name] for trial in pruned], ax.get_xaxis_transform()
         ax.plot(ticks, [0.02] * len(ticks), "|", color="grey", transform=foot, label="pruned")
-        ax.set(xscale="log", yscale="log", xlabel=f"weight of the {LABELS[name]}")
-    axes[0].set_ylabel("validation CRPS (redshift)")
-    axes[0].legend()
+        ax.set(xscale="log", xlabel=f"weight of the {LABELS[name]}")
+    axes[0].set_ylabel("validation CRPS ($10^{-3}$ in redshift)")
+    axes[0].margins(y=0.1)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     figure.colorbar(dots, ax=axes, label="trial")
     return figure
 

@@ -259,10 +259,12 @@ def test_plots_need_the_summary_alone(found):
     for name, ax in zip(search.RANGES, figure.axes[:3], strict=True):
         dots, star = ax.collections[:2]
         values = [
-            (t["weights"][name], t["validation_crps"]) for t in found["trials"] if not t["pruned"]
+            (t["weights"][name], 1e3 * t["validation_crps"])
+            for t in found["trials"]
+            if not t["pruned"]
         ]
         np.testing.assert_allclose(dots.get_offsets(), values)
-        best = found["best"]["weights"][name], found["best"]["validation_crps"]
+        best = found["best"]["weights"][name], 1e3 * found["best"]["validation_crps"]
         np.testing.assert_allclose(star.get_offsets(), [best])
     figure.canvas.draw()
     pyplot.close(figure)
