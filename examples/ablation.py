@@ -25,6 +25,7 @@ from config import Config
 from evaluation import provenance
 from study import fluxes, images, landscape, page, pictures, search, work
 
+SEARCHED = "best of the search"
 Job = Callable[[], dict[str, Any]]
 
 
@@ -118,16 +119,20 @@ def flux_runs(options: argparse.Namespace) -> None:
     data = fluxes.prepare(options.flux_galaxies)
     measure = partial(fluxes.seconds_a_step, data, fluxes.GROUPS)
     work.wait_for(options.output / "flux_seconds.json", measure)
-    jobs = {}
-    for name, (group, steps, seed) in planned_fluxes(options).items():
-        what = {"group": group, "seed": seed, "steps": steps}
-        train = partial(flux_run, data, group, seed, steps)
-        jobs[name] = partial(described, what, train)
+    jobs = {
+        name: partial(flux_run, data, fluxes.GROUPS[group], group, seed, steps)
+        for name, (group, steps, seed) in planned_fluxes(options).items()
+    }
     work.share_out(options.output / "fluxes", jobs, "fluxes")
 
 
-def flux_run(data: fluxes.Data, group: str, seed: int, steps: int) -> dict[str, Any]:
-    return {"results": {"as trained": fluxes.run(data, group, seed=seed, steps=steps)}}
+def flux_run(
+    data: fluxes.Data, weights: Mapping[str, float], group: str, seed: int, steps: int
+) -> dict[str, Any]:
+    def job() -> dict[str, Any]:
+        return {"results": {"as trained": fluxes.run(data, weights, seed=seed, steps=steps)}}
+
+    return described({"group": group, "seed": seed, "steps": steps}, job)
 
 
 def planned_fluxes(
@@ -149,11 +154,27 @@ def planned_fluxes(
 
 
 def gamma_search(options: argparse.Namespace) -> None:
-    """Weights of the terms, searched for on the validation galaxies of the flux study."""
+    """Weights of the terms, searched for on the validation galaxies of the flux study.
+
+    The best of them are then trained from the groups' seeds, which the search did not see.
+    """
     data = fluxes.prepare(options.flux_galaxies)
     folder = options.output / "search"
     folder.mkdir(parents=True, exist_ok=True)
     search.search(data, folder, options.trials, steps=options.flux_steps, seed=os.getpid())
+    best = search.summary(folder)["best"]["weights"]
+    jobs = {
+        name: partial(flux_run, data, best, SEARCHED, seed, options.flux_steps)
+        for name, seed in planned_searched(options).items()
+    }
+    work.share_out(options.output / "searched", jobs, "fluxes, searched weights")
+
+
+def planned_searched(options: argparse.Namespace) -> dict[str, int]:
+    return {
+        images.run_name(SEARCHED, options.flux_steps, seed): seed
+        for seed in range(options.flux_seeds)
+    }
 
 
 def summary(options: argparse.Namespace) -> None:
@@ -170,6 +191,7 @@ def summary(options: argparse.Namespace) -> None:
         budget: (options.output / "fluxes", planned_fluxes(options, [budget]))
         for budget in ("steps", "time")
     }
+    flux_plans["searched"] = (options.output / "searched", planned_searched(options))
     settings = {"settings": {name: str(value) for name, value in vars(options).items()}}
     ratios = {"step_ratios": work.read(options.output / "step_ratios.json")}
     work.write(folder / "runs.json", settings | ratios | work.kept(plans), indent=None)

@@ -163,10 +163,16 @@ def validation_crps(model: nn.Module, data: Data) -> float:
 
 
 def run(
-    data: Data, group: str, *, seed: int, steps: int = STEPS, batch: int = BATCH, lr: float = LR
+    data: Data,
+    weights: Mapping[str, float],
+    *,
+    seed: int,
+    steps: int = STEPS,
+    batch: int = BATCH,
+    lr: float = LR,
 ) -> Row:
-    """Train one group from one seed; the metrics of the held-out galaxies, and what it took."""
-    model, seconds = train(data, GROUPS[group], seed=seed, steps=steps, batch=batch, lr=lr)
+    """Train from one seed; the metrics of the held-out galaxies, and what it took."""
+    model, seconds = train(data, weights, seed=seed, steps=steps, batch=batch, lr=lr)
     return measure(model, data) | {"seconds_a_step": seconds, "training_seconds": seconds * steps}
 
 

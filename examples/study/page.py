@@ -28,6 +28,8 @@ def build(results: Path, target: Path) -> None:
     """Write every table as Markdown and every picture as PNG."""
     target.mkdir(parents=True, exist_ok=True)
     runs, fluxes = (work.read(results / f"{name}.json")["runs"] for name in ("runs", "fluxes"))
+    steps = [*fluxes["steps"], *fluxes.pop("searched")]
+    fluxes = {"steps": steps, "time": fluxes["time"]}
     for name, table in (image_tables(runs) | flux_tables(fluxes)).items():
         (target / f"{name}.md").write_text(markdown(table))
     measured = work.read(results / "landscape.json")["groups"]
@@ -148,6 +150,8 @@ def forest(studies: Mapping[str, Sequence[Run]], reference: str = "augmentation"
         for metric, ax in zip(known, axes.flat, strict=False):
             factor = METRICS[metric][1]
             for y, group in enumerate(groups):
+                if group not in differences:
+                    continue
                 mean, low, high, t_low, t_high = (factor * v for v in differences[group][metric])
                 ax.plot([t_low, t_high], [y + shift] * 2, color=f"C{k}", lw=1)
                 ax.plot([low, high], [y + shift] * 2, color=f"C{k}", lw=3.5)
