@@ -1,6 +1,9 @@
 """Sphinx configuration; build with `sphinx-build -W -n -b html docs docs/_build`."""
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
 
 project = "photoz_losses"
 author = "the photoz_losses developers"
@@ -14,7 +17,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_generated"]
 default_role = "autolink"  # `name` in a docstring links to what is documented, else stays emphasis
 
 html_theme = "furo"
@@ -36,3 +39,16 @@ numpydoc_class_members_toctree = False
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|torchmetrics|numpy|np|scipy|astropy|speclite|matplotlib)(\..*)?"),
 ]
+
+
+def draw_the_study(app: Any) -> None:
+    """Tables and pictures of the study's page, from the kept results."""
+    root = Path(app.srcdir).parent
+    sys.path.insert(0, str(root / "examples"))
+    from study import page
+
+    page.build(root / "benchmarks/results/ablation", Path(app.srcdir) / "_generated/study")
+
+
+def setup(app: Any) -> None:
+    app.connect("builder-inited", draw_the_study)

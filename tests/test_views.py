@@ -151,7 +151,7 @@ def moments(*batches):
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.5])
-def test_batchnorm_learns_once_from_both_views_or_twice_when_detached(fraction):
+def test_batchnorm_learns_once_from_both_views_or_from_the_images_when_detached(fraction):
     images, _ = batch()
 
     def brighter(x):
@@ -162,17 +162,25 @@ def test_batchnorm_learns_once_from_both_views_or_twice_when_detached(fraction):
         views = two_views(norm, images, brighter, fraction=fraction, detach=detach)
         rows = slice(None) if views.rows is None else views.rows
         other = brighter(images[rows])
-        seen = [other, images] if detach else [torch.cat([images, other])]
-        mean, var = moments(*seen)
+        mean, var = moments(images if detach else torch.cat([images, other]))
         np.testing.assert_allclose(norm.running_mean, mean)
         np.testing.assert_allclose(norm.running_var, var)
-        assert norm.num_batches_tracked == len(seen)
+        assert norm.num_batches_tracked == 1
+        assert norm.track_running_stats
         for logits in (views.logits, views.logits_transformed) if detach else ():
             torch.testing.assert_close(logits.mean((0, 2, 3)), torch.zeros(BANDS).double())
         if not detach:  # the two together have mean zero, each for itself does not
             together = torch.cat([views.logits, views.logits_transformed])
             torch.testing.assert_close(together.mean((0, 2, 3)), torch.zeros(BANDS).double())
             assert (views.logits.mean((0, 2, 3)) < -0.3).all()
+
+
+def test_a_model_that_fails_on_the_views_learns_from_its_next_batch():
+    images, _ = batch()
+    model = nn.Sequential(nn.BatchNorm2d(BANDS), nn.Flatten(), nn.Linear(3, 2)).double()
+    with pytest.raises(RuntimeError, match="shapes"):
+        two_views(model, images, torch.flip, detach=True, view_inputs=[[2]])
+    assert model[0].track_running_stats
 
 
 def test_in_eval_mode_the_ways_agree_and_nothing_is_learnt():

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn.modules.batchnorm import _NormBase
 
 from photoz_losses import _check
 from photoz_losses._forward_mode import DifferentiableTwice
@@ -104,9 +105,10 @@ def two_views(
     take = partial(_take, rows=rows, n=len(images))
     M = len(images) if rows is None else len(rows)
     if detach:
-        with torch.no_grad():  # first: the buffers that the backward needs must not change after it
+        with torch.no_grad():
             other = _seen(view, take(images), *map(take, view_inputs))
-            logits_transformed = _rows_of(model(other, *map(take, extra)), M)
+        answer = _without_gradient(model, other, [take(x) for x in extra])
+        logits_transformed = _rows_of(answer, M)
         if not torch.compiler.is_compiling():  # autocast keeps weights cast without a gradient
             torch.clear_autocast_cache()
         return Views(_rows_of(model(images, *extra), len(images)), logits_transformed, rows)
@@ -120,6 +122,21 @@ def two_views(
     both = [_through(lambda x: torch.cat([x, take(x)]), x, len(images)) for x in extra]
     logits = _rows_of(model(torch.cat([images, other]), *both), len(images) + M)
     return Views(logits[: len(images)], logits[len(images) :], rows)
+
+
+def _without_gradient(model: Model, images: Tensor, extra: Sequence[Any]) -> Any:
+    """What the model answers; BatchNorm that trains normalises by the batch and learns nothing."""
+    parts = list(model.modules()) if isinstance(model, nn.Module) else []
+    norms = [part for part in parts if isinstance(part, _NormBase) and part.training]
+    learning = [norm for norm in norms if norm.track_running_stats]
+    for norm in learning:
+        norm.track_running_stats = False
+    try:
+        with torch.no_grad():
+            return model(images, *extra)
+    finally:
+        for norm in learning:
+            norm.track_running_stats = True
 
 
 def _draw_rows(images: Tensor, fraction: float, generator: torch.Generator | None) -> Tensor | None:
