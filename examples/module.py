@@ -8,6 +8,7 @@ import lightning as L
 import numpy as np
 import torch
 from config import Config, plain
+from layouts import check_layout
 from network import PhotozResNet50, SmallPhotozResNet
 from readers.galaxy import centre
 from rendering import SKY_NOISE
@@ -147,6 +148,10 @@ class PhotozModule(L.LightningModule):
             norms = gradient_norms(terms, self.network.parameters())
             self.log_dict({f"gradient_norms/{name}": norm for name, norm in norms.items()})
         return total
+
+    def on_fit_start(self) -> None:
+        options = {name: getattr(self.config, name) for name in ("channels_last", "compile")}
+        check_layout(self.network, self.device.type, options)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._began = time.perf_counter()
