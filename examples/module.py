@@ -173,7 +173,7 @@ class PhotozModule(L.LightningModule):
         self.log_dict({f"validation/{name}": value for name, value in values.items()})
         if self.config.schedule == "plateau":  # here, since Lightning steps it after it saves
             plateau: Any = self.lr_schedulers()
-            plateau.step(-values["log_score"])
+            plateau.step(values["log_score"])
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         if self.config.schedule != "plateau":
@@ -198,7 +198,10 @@ class PhotozModule(L.LightningModule):
             )
             return {"scheduler": one_cycle, "interval": "step"}
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimiser, factor=self.config.schedule_factor, patience=self.config.schedule_patience
+            optimiser,
+            factor=self.config.schedule_factor,
+            patience=self.config.schedule_patience,
+            threshold_mode="abs",  # a part of a score below zero would be a gain where it stalls
         )
         return {"scheduler": plateau, "interval": "epoch", "monitor": "validation/log_score"}
 

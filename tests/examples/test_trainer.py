@@ -187,22 +187,43 @@ def test_a_groups_loss_is_table_2s_sum_and_its_gradient_reaches_every_weight(gro
     assert all(parameter.grad is not None for parameter in module.network.parameters())
 
 
-def test_the_papers_schedule_lowers_the_rate_after_two_epochs_without_gain():
+class Scripted(nn.Module):
+    """A network whose validation depends on nothing but the ``gain`` it is given.
+
+    More of it is better: the logits are those of how often each bin is among the galaxies.
+    """
+
+    def __init__(self, z_spec: torch.Tensor) -> None:
+        super().__init__()
+        self.weight, self.gain = nn.Parameter(torch.ones(1)), 0.0
+        share = torch.bincount(BINS.index(z_spec), minlength=len(BINS)) / len(z_spec)
+        self.register_buffer("pattern", share - 1 / len(BINS))
+
+    def forward(self, image, ebv):
+        return self.gain * self.pattern.expand(len(image), -1)
+
+
+@pytest.mark.parametrize(
+    ("gains", "last"),
+    [((0, 0, 0, 0), 1e-4), ((0, 1, 2, 3), 1e-3), ((3, 2, 1, 0), 1e-4)],
+    ids=["stalls", "gets better", "gets worse"],
+)
+def test_the_papers_schedule_lowers_the_rate_after_two_epochs_without_gain(gains, last):
     config = replace(CONFIG, lr=1e-3, schedule="plateau", epochs=4)
-    rates = []
+    rates, scores = [], []
 
     class Watch(L.Callback):
+        def on_train_epoch_start(self, trainer, module):
+            module.network.gain = float(gains[trainer.current_epoch])
+
         def on_train_epoch_end(self, trainer, module):
             rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+            scores.append(float(trainer.callback_metrics["validation/log_score"]))
 
-    class Still(tiny_training.Flat):
-        """A network that learns nothing: validation stalls."""
-
-        def forward(self, image, ebv):
-            return 0.0 * super().forward(image, ebv)
-
-    train(config, network=Still(), callbacks=[Watch()])
-    assert rates == [1e-3, 1e-3, 1e-3, pytest.approx(1e-4)]
+    train(config, network=Scripted(Galaxies(20).columns["z_spec"]), callbacks=[Watch()])
+    assert max(scores) < 0  # where a part of the score would be a gain
+    assert sorted(scores, reverse=gains[-1] > 0) == scores
+    assert rates == [1e-3, 1e-3, 1e-3, pytest.approx(last)]
 
 
 @pytest.mark.parametrize("detach", [False, True])
