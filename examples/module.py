@@ -46,13 +46,13 @@ def total_loss(config: Config, bins: RedshiftBins) -> TotalLoss:
     return TotalLoss({"ce": (1.0, RedshiftCrossEntropy(bins)), **used})
 
 
-def jittered(image: Tensor, side: int) -> Tensor:
-    """A random ``side`` x ``side`` crop of each image; the images if they are not larger."""
-    margins = [pixels - side for pixels in image.shape[2:]]
-    if max(margins) <= 0:
+def jittered(image: Tensor, side: int, jitter: int) -> Tensor:
+    """A ``side`` x ``side`` crop of each image, up to ``jitter`` pixels beside the middle."""
+    if not jitter:  # the middle, which `PhotozModule.forward` takes by itself
         return image
-    corners = [torch.randint(margin + 1, (len(image),)).tolist() for margin in margins]
-    cut = [one[:, y : y + side, x : x + side] for one, y, x in zip(image, *corners, strict=True)]
+    image = image[(..., *centre(image.shape[2:], side + 2 * jitter))]
+    corners = torch.randint(2 * jitter + 1, (len(image), 2)).tolist()
+    cut = [one[:, y : y + side, x : x + side] for one, (y, x) in zip(image, corners, strict=True)]
     return torch.stack(cut)
 
 
@@ -124,7 +124,8 @@ class PhotozModule(L.LightningModule):
     def loss_terms(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The total and each unweighted term of a batch."""
         inputs = dict(batch) | {"parameters": list(self.network.parameters())}
-        image, ebv = jittered(batch["image"], self.config.side), batch["ebv"]
+        image = jittered(batch["image"], self.config.side, self.config.jitter)
+        ebv = batch["ebv"]
         if "invariance" in self.loss.weights and self.loss.active("invariance"):
             views = two_views(self, image, self.view, ebv, detach=self.config.detach)
             inputs |= views._asdict()
