@@ -139,6 +139,12 @@ def test_bf16_trains_weights_that_stay_float32():
         assert not torch.equal(one, other)
 
 
+def test_fp16_is_refused_where_no_gpu_is_found(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="fp16 needs a GPU"):
+        train(replace(CONFIG, device="auto", precision="fp16"))
+
+
 @pytest.mark.parametrize(("splits", "world"), [(1, 1), (2, 1), (1, 2), (2, 2)])
 def test_an_epoch_holds_every_galaxy_once_however_it_is_dealt_out(splits, world):
     parts = [list(Batches(40, 8, 7, splits=splits, rank=r, world=world)) for r in range(world)]
