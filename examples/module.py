@@ -8,6 +8,7 @@ import lightning as L
 import numpy as np
 import torch
 from config import Config, plain
+from layouts import check_layout
 from network import PhotozResNet50, SmallPhotozResNet
 from readers.galaxy import centre
 from rendering import SKY_NOISE
@@ -45,13 +46,13 @@ def total_loss(config: Config, bins: RedshiftBins) -> TotalLoss:
     return TotalLoss({"ce": (1.0, RedshiftCrossEntropy(bins)), **used})
 
 
-def jittered(image: Tensor, side: int) -> Tensor:
-    """A random ``side`` x ``side`` crop of each image; the images if they are not larger."""
-    margins = [pixels - side for pixels in image.shape[2:]]
-    if max(margins) <= 0:
+def jittered(image: Tensor, side: int, jitter: int) -> Tensor:
+    """A ``side`` x ``side`` crop of each image, up to ``jitter`` pixels beside the middle."""
+    if not jitter:  # the middle, which `PhotozModule.forward` takes by itself
         return image
-    corners = [torch.randint(margin + 1, (len(image),)).tolist() for margin in margins]
-    cut = [one[:, y : y + side, x : x + side] for one, y, x in zip(image, *corners, strict=True)]
+    image = image[(..., *centre(image.shape[2:], side + 2 * jitter))]
+    corners = torch.randint(2 * jitter + 1, (len(image), 2)).tolist()
+    cut = [one[:, y : y + side, x : x + side] for one, (y, x) in zip(image, corners, strict=True)]
     return torch.stack(cut)
 
 
@@ -123,7 +124,8 @@ class PhotozModule(L.LightningModule):
     def loss_terms(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The total and each unweighted term of a batch."""
         inputs = dict(batch) | {"parameters": list(self.network.parameters())}
-        image, ebv = jittered(batch["image"], self.config.side), batch["ebv"]
+        image = jittered(batch["image"], self.config.side, self.config.jitter)
+        ebv = batch["ebv"]
         if "invariance" in self.loss.weights and self.loss.active("invariance"):
             views = two_views(self, image, self.view, ebv, detach=self.config.detach)
             inputs |= views._asdict()
@@ -148,6 +150,10 @@ class PhotozModule(L.LightningModule):
             self.log_dict({f"gradient_norms/{name}": norm for name, norm in norms.items()})
         return total
 
+    def on_fit_start(self) -> None:
+        options = {name: getattr(self.config, name) for name in ("channels_last", "compile")}
+        check_layout(self.network, self.device.type, options)
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._began = time.perf_counter()
 
@@ -168,7 +174,7 @@ class PhotozModule(L.LightningModule):
         self.log_dict({f"validation/{name}": value for name, value in values.items()})
         if self.config.schedule == "plateau":  # here, since Lightning steps it after it saves
             plateau: Any = self.lr_schedulers()
-            plateau.step(-values["log_score"])
+            plateau.step(values["log_score"])
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         if self.config.schedule != "plateau":
@@ -193,7 +199,10 @@ class PhotozModule(L.LightningModule):
             )
             return {"scheduler": one_cycle, "interval": "step"}
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimiser, factor=self.config.schedule_factor, patience=self.config.schedule_patience
+            optimiser,
+            factor=self.config.schedule_factor,
+            patience=self.config.schedule_patience,
+            threshold_mode="abs",  # a part of a score below zero would be a gain where it stalls
         )
         return {"scheduler": plateau, "interval": "epoch", "monitor": "validation/log_score"}
 

@@ -1,6 +1,7 @@
 """Train one network in Lightning's loop, with logs and checkpoints, and predict with it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     callbacks: Sequence[L.Callback] = (),
-    **replace: Any,
+    **instead: Any,
 ) -> PhotozModule:
     """Train one network.
 
@@ -44,10 +45,10 @@ def fit(
         Go on from the folder's checkpoint, if there is one.
     callbacks
         More of Lightning's.
-    **replace
+    **instead
         ``network``, ``loss`` or ``view`` instead of the configured (`PhotozModule`).
     """
-    module = PhotozModule(config, bins, **replace)
+    module = PhotozModule(config, bins, **instead)
     trainer = build_trainer(config, folder, progress, callbacks)
     ranks = {"rank": trainer.global_rank, "world": trainer.world_size}
     batches = Batches(
@@ -71,17 +72,17 @@ def build_trainer(
     config: Config, folder: Path | None, progress: bool, callbacks: Sequence[L.Callback]
 ) -> L.Trainer:
     """Lightning's loop as configured."""
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    device = automatic if config.device == "auto" else config.device
+    if config.device == "auto":  # checked anew: Lightning would take bf16 for fp16
+        config = replace(config, device="cuda" if torch.cuda.is_available() else "cpu")
     several = config.devices * config.nodes > 1
     kept = [Checkpoints(folder, config.checkpoint_steps)] if folder else []
     loggers = [CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")] if folder else []
     return L.Trainer(
-        accelerator=device,
+        accelerator=config.device,
         devices=config.devices,
         num_nodes=config.nodes,
         strategy="ddp" if several else "auto",
-        sync_batchnorm=several and device != "cpu",  # torch has it for GPUs alone
+        sync_batchnorm=several and config.device != "cpu",  # torch has it for GPUs alone
         precision=PRECISIONS[config.precision],
         max_epochs=-1 if config.steps else config.epochs,
         max_steps=config.steps or -1,

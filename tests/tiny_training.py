@@ -97,9 +97,10 @@ def train(config: Config = CONFIG, folder: Path | None = None, **options) -> Pho
     return fit(config, Galaxies(n), Galaxies(20), BINS, folder=folder, progress=False, **options)
 
 
-def train_deterministically(devices: int, **options) -> PhotozModule:
-    """What must not depend on the number of processes."""
-    config = Config(**vars(CONFIG) | {"devices": devices, "optimiser": "sgd", "lr": 0.02})
+def train_deterministically(devices: int, accumulate: int = 1, **options) -> PhotozModule:
+    """What must not depend on how many processes and parts a batch is dealt out to."""
+    dealt = {"devices": devices, "accumulate": accumulate}
+    config = Config(**vars(CONFIG) | {"optimiser": "sgd", "lr": 0.02} | dealt)
     torch.manual_seed(3)
     return train(config, network=Flat(), view=Flip(), n=48, **options)
 

@@ -4,4 +4,6 @@ from importlib.util import find_spec
 
 NEEDED = ("galsim", "h5py", "kcorrect", "lightning", "tensorboard", "torchvision", "yaml")
 if not all(find_spec(package) for package in NEEDED):
-    collect_ignore = ["test_config.py", "test_readers.py", "test_study.py", "test_trainer.py"]
+    collect_ignore = [
+        f"test_{name}.py" for name in ("config", "layouts", "readers", "study", "trainer")
+    ]

@@ -71,6 +71,9 @@ def test_pasquets_file_where_it_is_another_one(tmp_path):
     np.savez(path, images=CUBE, labels=LABELS)
     with pytest.raises(ValueError, match=r"array 'cube' is missing; found images, labels"):
         Pasquet(path)
+    np.savez(path, cube=CUBE)
+    with pytest.raises(ValueError, match=r"array 'labels' is missing; found cube"):
+        Pasquet(path)
     np.savez_compressed(path, cube=CUBE, labels=LABELS)
     with pytest.raises(ValueError, match=r"compressed .* write it anew with np\.savez"):
         Pasquet(path)
@@ -104,6 +107,15 @@ def test_hayats_files_are_cut_to_their_middle(tmp_path):
     check(Hayat(tmp_path / "named.h5"), images[..., 21:85, 21:85])
     with pytest.raises(ValueError, match=r"107 x 107 pixels, side=128"):
         Hayat(tmp_path, side=128)
+
+
+def test_what_the_crop_moves_over_is_read_too(tmp_path):
+    images = RNG.normal(size=(4, 5, 107, 107)).astype(np.float32)
+    write_hayat(tmp_path / "a.h5", slice(0, 4), images)
+    config = Config(data="hayat", path=tmp_path, jitter=4, test=0.25, validation=0)
+    data = prepare(config, RedshiftBins.uniform(0.0, 0.4, 4))
+    rows = data.train.rows
+    np.testing.assert_array_equal(data.train[0]["image"], images[rows[0], :, 17:89, 17:89])
 
 
 def test_hayats_file_where_it_is_another_one(tmp_path):

@@ -18,6 +18,7 @@ from checkpoints import LAST, AtomicFiles
 from config import group_config
 from loading import Batches, in_order
 from module import PhotozModule, jittered
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import BINS, CONFIG, Galaxies, train
 from torch import nn
 from torch._subclasses import FakeTensorMode
@@ -120,6 +121,30 @@ def test_two_processes_train_as_one(tmp_path):
         assert float(halves[name]) == pytest.approx(float(whole[name]), rel=1e-4)
 
 
+def test_parts_of_batches_train_as_whole_ones():
+    parts, whole = (tiny_training.train_deterministically(1, accumulate=k) for k in (4, 1))
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_bf16_trains_weights_that_stay_float32():
+    module = PhotozModule(replace(CONFIG, precision="bf16"), BINS)
+    before, kinds = copy.deepcopy(module.network), set()
+    module.network.head.register_forward_hook(lambda *call: kinds.add(call[2].dtype))
+    after = train(module.config, network=module.network).network
+    assert kinds == {torch.bfloat16}
+    assert {parameter.dtype for parameter in after.parameters()} == {torch.float32}
+    for one, other in zip(before.parameters(), after.parameters(), strict=True):
+        assert other.isfinite().all()
+        assert not torch.equal(one, other)
+
+
+def test_fp16_is_refused_where_no_gpu_is_found(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="fp16 needs a GPU"):
+        train(replace(CONFIG, device="auto", precision="fp16"))
+
+
 @pytest.mark.parametrize(("splits", "world"), [(1, 1), (2, 1), (1, 2), (2, 2)])
 def test_an_epoch_holds_every_galaxy_once_however_it_is_dealt_out(splits, world):
     parts = [list(Batches(40, 8, 7, splits=splits, rank=r, world=world)) for r in range(world)]
@@ -159,7 +184,10 @@ def test_logs_hold_every_term_its_weight_its_gradient_and_validation_metrics(tmp
     probs, z_spec = predict(module, Galaxies(20))
     measured = float(mad(BINS.mean(probs), z_spec))
     assert float(rows[-1]["validation/mad"]) == pytest.approx(measured, rel=1e-5)
-    assert list((tmp_path / "tensorboard/version_0").glob("events.*"))
+    events = EventAccumulator(str(tmp_path / "tensorboard/version_0")).Reload()
+    assert {*events.Tags()["scalars"]} >= {*rows[0]} - {"step"}
+    ce = [event.value for event in events.Scalars("terms/ce")]
+    assert ce == pytest.approx([float(row["terms/ce"]) for row in rows[:-1]], rel=1e-5)
 
 
 def test_a_schedule_of_weights_moves_once_a_step():
@@ -187,22 +215,43 @@ def test_a_groups_loss_is_table_2s_sum_and_its_gradient_reaches_every_weight(gro
     assert all(parameter.grad is not None for parameter in module.network.parameters())
 
 
-def test_the_papers_schedule_lowers_the_rate_after_two_epochs_without_gain():
+class Scripted(nn.Module):
+    """A network whose validation depends on nothing but the ``gain`` it is given.
+
+    More of it is better: the logits are those of how often each bin is among the galaxies.
+    """
+
+    def __init__(self, z_spec: torch.Tensor) -> None:
+        super().__init__()
+        self.weight, self.gain = nn.Parameter(torch.ones(1)), 0.0
+        share = torch.bincount(BINS.index(z_spec), minlength=len(BINS)) / len(z_spec)
+        self.register_buffer("pattern", share - 1 / len(BINS))
+
+    def forward(self, image, ebv):
+        return self.gain * self.pattern.expand(len(image), -1)
+
+
+@pytest.mark.parametrize(
+    ("gains", "last"),
+    [((0, 0, 0, 0), 1e-4), ((0, 1, 2, 3), 1e-3), ((3, 2, 1, 0), 1e-4)],
+    ids=["stalls", "gets better", "gets worse"],
+)
+def test_the_papers_schedule_lowers_the_rate_after_two_epochs_without_gain(gains, last):
     config = replace(CONFIG, lr=1e-3, schedule="plateau", epochs=4)
-    rates = []
+    rates, scores = [], []
 
     class Watch(L.Callback):
+        def on_train_epoch_start(self, trainer, module):
+            module.network.gain = float(gains[trainer.current_epoch])
+
         def on_train_epoch_end(self, trainer, module):
             rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+            scores.append(float(trainer.callback_metrics["validation/log_score"]))
 
-    class Still(tiny_training.Flat):
-        """A network that learns nothing: validation stalls."""
-
-        def forward(self, image, ebv):
-            return 0.0 * super().forward(image, ebv)
-
-    train(config, network=Still(), callbacks=[Watch()])
-    assert rates == [1e-3, 1e-3, 1e-3, pytest.approx(1e-4)]
+    train(config, network=Scripted(Galaxies(20).columns["z_spec"]), callbacks=[Watch()])
+    assert max(scores) < 0  # where a part of the score would be a gain
+    assert sorted(scores, reverse=gains[-1] > 0) == scores
+    assert rates == [1e-3, 1e-3, 1e-3, pytest.approx(last)]
 
 
 @pytest.mark.parametrize("detach", [False, True])
@@ -226,14 +275,24 @@ def test_options_that_only_make_it_faster_change_nothing_but_rounding(options):
     torch.testing.assert_close(other(image, ebv), plain(image, ebv), rtol=1e-4, atol=1e-5)
 
 
-def test_the_crop_moves_in_training_and_is_the_middle_else():
-    image = torch.arange(36.0).view(1, 1, 6, 6).expand(64, 5, 6, 6)
+def test_the_crop_moves_in_training_as_far_as_asked_and_is_the_middle_else():
+    image = torch.arange(64.0).view(1, 1, 8, 8).expand(64, 5, 8, 8)  # two more than are read
     torch.manual_seed(0)
-    corners = jittered(image, 4)[:, 0, 0, 0]
-    assert {*corners.tolist()} == {6.0 * y + x for y in range(3) for x in range(3)}
-    assert jittered(image, 6) is image
+    corners = jittered(image, 4, 1)[:, 0, 0, 0]
+    assert {*corners.tolist()} == {8.0 * y + x for y in (1, 2, 3) for x in (1, 2, 3)}
+    assert jittered(image, 4, 0) is image
+    with pytest.raises(ValueError, match="8 x 8 pixels, side=10"):
+        jittered(image, 4, 3)
+    seen = []
+    for jitter in (0, 2):
+        config = replace(CONFIG, side=16, jitter=jitter, gamma_invariance=0.0)
+        training = PhotozModule(config, BINS)
+        training.network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        training.loss_terms(large := Galaxies(4, side=20).columns)
+    assert torch.equal(seen[0], large["image"][..., 2:18, 2:18])
+    assert seen[1].shape == seen[0].shape
+    assert not torch.equal(seen[1], seen[0])
     module = PhotozModule(replace(CONFIG, side=16), BINS)
-    large = Galaxies(4, side=20).columns
     middle = large["image"][..., 2:18, 2:18]
     assert torch.equal(
         module.masses(large["image"], large["ebv"]), module.masses(middle, large["ebv"])
