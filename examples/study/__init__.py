@@ -1,0 +1,1 @@
+"""Parts of the ablation study, one question a file."""
