@@ -32,6 +32,8 @@ from torch.func import functional_call
 Batch = Mapping[str, Any]
 Direction = dict[str, Tensor]
 CROSS_ENTROPY, OBJECTIVE = LOSSES = ("cross entropy", "objective")
+TOLERANCE = 1e-2  # of Lanczos' residual, relative; the eigenvalue's own error goes as its square
+RESTARTS = 20  # of some 15 products each, before ARPACK says that it did not converge
 
 
 class Drawn(nn.Module):
@@ -217,12 +219,10 @@ def largest_eigenvalues(
         which="LA",
         v0=start,
         tol=TOLERANCE,
+        maxiter=RESTARTS,
         return_eigenvectors=False,
     )
     return sorted(map(float, found), reverse=True)
-
-
-TOLERANCE = 1e-3  # of Lanczos' residual, relative; the eigenvalue's own error goes as its square
 
 
 def measure(
@@ -231,7 +231,7 @@ def measure(
     *,
     seed: int,
     span: float = 1.0,
-    points: int = 15,
+    points: int = 13,
     eigenvalues: int = 5,
 ) -> dict[str, Any]:
     """Surfaces and largest eigenvalues of a trained module, for JSON, to six digits.
@@ -299,13 +299,19 @@ def plot_landscape(
         ax.contour(steps, steps, height, levels, colors="white", linewidths=0.4)
         row, column = np.unravel_index(z.argmin(), z.shape)
         ax.plot(0, 0, "wx", markersize=8, label="trained network")
-        ax.plot(steps[column], steps[row], "wo", fillstyle="none", markersize=11, label="lowest")
+        ax.plot(
+            steps[column], steps[row], "wo", fillstyle="none", markersize=11, label="lowest point"
+        )
         sharpest = results[name]["eigenvalues"][loss][0]
         summary = f"lowest {z.min():.3g}, $\\lambda_1$ = {sharpest:.3g}"
         ax.set_title(f"{name}\n{summary}", fontsize="medium")
         ax.set_aspect("equal")
+    for ax in axes.flat[max(0, len(results) - columns) : len(results)]:
+        ax.tick_params(labelbottom=True)  # the last of its column
     for ax in axes.flat[len(results) :]:
         ax.set_axis_off()
+    dark: dict[str, Any] = {"facecolor": "0.3", "labelcolor": "white"}  # the marks are white
+    figure.legend(handles=axes[0, 0].lines, loc="outside upper left", ncols=2, **dark)
     bar = figure.colorbar(filled, ax=axes, label=f"{loss} above the lowest of each panel")
     bar.ax.set_yticks(levels, [f"{level:g}" for level in levels])
     figure.supxlabel("step along the first direction, in norms of the filters")
