@@ -187,7 +187,7 @@ def summary(options: argparse.Namespace) -> None:
         "time": (whole, planned(options, "whole", ["time"])),
         "half": (half, planned(options, "half")),
     }
-    flux_plans = {
+    flux_plans: dict[str, tuple[Path, Mapping[str, Any]]] = {
         budget: (options.output / "fluxes", planned_fluxes(options, [budget]))
         for budget in ("steps", "time")
     }

@@ -291,11 +291,11 @@ def plot_landscape(
     surfaces = {name: np.asarray(result["surfaces"][loss]) for name, result in results.items()}
     highest = max(float(np.ptp(z)) for z in surfaces.values())
     levels = LogLocator(subs=(1, 2, 5)).tick_values(highest / 1000, highest)
-    filled = None
+    filled = []
     for ax, (name, z) in zip(axes.flat, surfaces.items(), strict=False):
         steps = np.linspace(-results[name]["span"], results[name]["span"], len(z))
         height = np.maximum(z - z.min(), levels[0])  # the lowest point itself has no logarithm
-        filled = ax.contourf(steps, steps, height, levels, norm=LogNorm())
+        filled.append(ax.contourf(steps, steps, height, levels, norm=LogNorm()))
         ax.contour(steps, steps, height, levels, colors="white", linewidths=0.4)
         row, column = np.unravel_index(z.argmin(), z.shape)
         ax.plot(0, 0, "wx", markersize=8, label="trained network")
@@ -312,7 +312,7 @@ def plot_landscape(
         ax.set_axis_off()
     dark: dict[str, Any] = {"facecolor": "0.3", "labelcolor": "white"}  # the marks are white
     figure.legend(handles=axes[0, 0].lines, loc="outside upper left", ncols=2, **dark)
-    bar = figure.colorbar(filled, ax=axes, label=f"{loss} above the lowest of each panel")
+    bar = figure.colorbar(filled[0], ax=axes, label=f"{loss} above the lowest of each panel")
     bar.ax.set_yticks(levels, [f"{level:g}" for level in levels])
     figure.supxlabel("step along the first direction, in norms of the filters")
     figure.supylabel("step along the second")
