@@ -25,6 +25,7 @@ from config import Config
 from evaluation import provenance
 from study import fluxes, images, landscape, page, pictures, search, work
 
+SPAN = 0.5  # of the landscapes, in norms of the filters: the valleys are narrow
 SEARCHED = "best of the search"
 Job = Callable[[], dict[str, Any]]
 
@@ -105,8 +106,9 @@ def landscapes(options: argparse.Namespace) -> None:
 
     def job(group: str, config: Config, name: str) -> dict[str, Any]:
         module = images.trained(sets, config, options.output / "images" / "whole" / f"{name}.pt")
-        points = options.points
-        measured = landscape.measure(module, batches, seed=config.seed, points=points)
+        measured = landscape.measure(
+            module, batches, seed=config.seed, span=SPAN, points=options.points
+        )
         return {"group": group, "seed": config.seed} | measured
 
     runs = done(options, options.curvature_seeds)

@@ -175,6 +175,29 @@ def test_batchnorm_learns_once_from_both_views_or_from_the_images_when_detached(
             assert (views.logits.mean((0, 2, 3)) < -0.3).all()
 
 
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.BatchNorm2d(BANDS),
+        nn.BatchNorm2d(BANDS, momentum=None),
+        nn.InstanceNorm2d(BANDS, track_running_stats=True),
+        nn.BatchNorm2d(BANDS, track_running_stats=False),
+    ],
+    ids=repr,
+)
+def test_a_norm_learns_from_the_images_what_it_would_without_the_views(norm):
+    images = batch()[0].float()
+    alone, both = copy.deepcopy(norm), copy.deepcopy(norm)
+    for factor in (1.0, 2.0):
+        expected = alone(factor * images)
+        views = two_views(both, factor * images, lambda x: 3 * x + 2, detach=True)
+        torch.testing.assert_close(views.logits, expected)
+    for name, value in alone.state_dict().items():
+        assert torch.equal(both.state_dict()[name], value)
+    assert both.momentum == norm.momentum
+    assert both.track_running_stats == norm.track_running_stats
+
+
 def test_a_model_that_fails_on_the_views_learns_from_its_next_batch():
     images, _ = batch()
     model = nn.Sequential(nn.BatchNorm2d(BANDS), nn.Flatten(), nn.Linear(3, 2)).double()

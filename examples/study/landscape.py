@@ -20,7 +20,9 @@ import numpy as np
 import torch
 from curvlinops import HessianLinearOperator
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from module import PhotozModule
@@ -288,24 +290,10 @@ def plot_landscape(
         layout="constrained",
         squeeze=False,
     )
-    surfaces = {name: np.asarray(result["surfaces"][loss]) for name, result in results.items()}
-    highest = max(float(np.ptp(z)) for z in surfaces.values())
+    highest = max(float(np.ptp(result["surfaces"][loss])) for result in results.values())
     levels = LogLocator(subs=(1, 2, 5)).tick_values(highest / 1000, highest)
-    filled = []
-    for ax, (name, z) in zip(axes.flat, surfaces.items(), strict=False):
-        steps = np.linspace(-results[name]["span"], results[name]["span"], len(z))
-        height = np.maximum(z - z.min(), levels[0])  # the lowest point itself has no logarithm
-        filled.append(ax.contourf(steps, steps, height, levels, norm=LogNorm()))
-        ax.contour(steps, steps, height, levels, colors="white", linewidths=0.4)
-        row, column = np.unravel_index(z.argmin(), z.shape)
-        ax.plot(0, 0, "wx", markersize=8, label="trained network")
-        ax.plot(
-            steps[column], steps[row], "wo", fillstyle="none", markersize=11, label="lowest point"
-        )
-        sharpest = results[name]["eigenvalues"][loss][0]
-        summary = f"lowest {z.min():.3g}, $\\lambda_1$ = {sharpest:.3g}"
-        ax.set_title(f"{name}\n{summary}", fontsize="medium")
-        ax.set_aspect("equal")
+    panels = zip(axes.flat, results.items(), strict=False)
+    filled = [_draw(ax, name, result, loss, levels) for ax, (name, result) in panels]
     for ax in axes.flat[max(0, len(results) - columns) : len(results)]:
         ax.tick_params(labelbottom=True)  # the last of its column
     for ax in axes.flat[len(results) :]:
@@ -317,3 +305,21 @@ def plot_landscape(
     figure.supxlabel("step along the first direction, in norms of the filters")
     figure.supylabel("step along the second")
     return figure
+
+
+def _draw(ax: Axes, name: str, result: Mapping[str, Any], loss: str, levels: Any) -> ContourSet:
+    """One group's panel."""
+    z = np.asarray(result["surfaces"][loss])
+    steps = np.linspace(-result["span"], result["span"], len(z))
+    height = np.maximum(z - z.min(), levels[0])  # the lowest point itself has no logarithm
+    filled = ax.contourf(steps, steps, height, levels, norm=LogNorm())
+    ax.contour(steps, steps, height, levels, colors="white", linewidths=0.4)
+    row, column = np.unravel_index(z.argmin(), z.shape)
+    ax.plot(0, 0, "wx", markersize=8, label="trained network")
+    lowest = steps[column], steps[row]
+    ax.plot(*lowest, "wo", fillstyle="none", markersize=11, label="lowest point")
+    sharpest = result["eigenvalues"][loss][0]
+    summary = f"lowest {z.min():.3g}, $\\lambda_1$ = {sharpest:.3g}"
+    ax.set_title(f"{name}\n{summary}", fontsize="medium")
+    ax.set_aspect("equal")
+    return filled

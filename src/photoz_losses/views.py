@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from photoz_losses import _check
 from photoz_losses._forward_mode import DifferentiableTwice
@@ -125,18 +125,25 @@ def two_views(
 
 
 def _without_gradient(model: Model, images: Tensor, extra: Sequence[Any]) -> Any:
-    """What the model answers; BatchNorm that trains normalises by the batch and learns nothing."""
+    """What the model answers; norms that train go by the batch, and keep their statistics."""
     parts = list(model.modules()) if isinstance(model, nn.Module) else []
     norms = [part for part in parts if isinstance(part, _NormBase) and part.training]
-    learning = [norm for norm in norms if norm.track_running_stats]
-    for norm in learning:
-        norm.track_running_stats = False
+    held = [(norm, *_still(norm)) for norm in norms if norm.track_running_stats]
+    for norm, name, value, _ in held:
+        setattr(norm, name, value)
     try:
         with torch.no_grad():
             return model(images, *extra)
     finally:
-        for norm in learning:
-            norm.track_running_stats = True
+        for norm, name, _, value in held:
+            setattr(norm, name, value)
+
+
+def _still(norm: _NormBase) -> tuple[str, Any, Any]:
+    """The attribute that keeps a norm's statistics as they are, at which value, and its own."""
+    if isinstance(norm, _BatchNorm):
+        return "track_running_stats", False, True
+    return "momentum", 0.0, norm.momentum  # of instances, which move them in any case
 
 
 def _draw_rows(images: Tensor, fraction: float, generator: torch.Generator | None) -> Tensor | None:
