@@ -33,7 +33,7 @@ Job = Callable[[], dict[str, Any]]
 def image_runs(options: argparse.Namespace) -> None:
     """Every group and seed, seed by seed, so that a part of the work is a whole, smaller study."""
     sets = images.load(options.galaxies, options.bins)
-    measure = partial(images.step_ratios, sets, options.batch, options.rounds)
+    measure = partial(images.step_ratios, sets, options.groups, options.batch, options.rounds)
     work.wait_for(options.output / "step_ratios.json", measure)
     for part in ("whole", "half"):
         folder, jobs = options.output / "images" / part, {}
@@ -47,7 +47,8 @@ def planned(
     options: argparse.Namespace, part: str, budgets: Sequence[str] = ("steps", "time")
 ) -> dict[str, tuple[str, Config]]:
     """The runs of these budgets by name; on half the training set, of equal steps alone."""
-    budgets = budgets if part == "whole" else ["steps"]
+    half = part == "half"
+    budgets, seeds = (["steps"], options.half_seeds) if half else (budgets, options.seeds)
     steps = all_steps(options)
     return {
         images.run_name(group, steps[budget][group], seed): (
@@ -55,15 +56,15 @@ def planned(
             images.configured(group, seed, steps[budget][group], options.batch, options.lr),
         )
         for budget in budgets
-        for seed in range(options.seeds)
-        for group in images.GROUPS
+        for seed in range(seeds)
+        for group in options.groups
     }
 
 
 def all_steps(options: argparse.Namespace) -> dict[str, dict[str, int]]:
     """Steps of each group: equally many, and as many as take equally long."""
     ratios = work.read(options.output / "step_ratios.json")
-    equal_steps = dict.fromkeys(images.GROUPS, options.steps)
+    equal_steps = dict.fromkeys(options.groups, options.steps)
     return {"steps": equal_steps, "time": images.equal_time(options.steps, ratios)}
 
 
@@ -92,7 +93,7 @@ def done(options: argparse.Namespace, seeds: int) -> dict[str, tuple[str, Config
     names = [
         images.run_name(group, options.steps, seed)
         for seed in range(seeds)
-        for group in images.GROUPS
+        for group in options.groups
     ]
     return {name: plan[name] for name in names if (folder / f"{name}.json").exists()}
 
@@ -238,7 +239,9 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--stages", nargs="+", choices=[*STAGES], default=[*STAGES], metavar="STAGE")
+    add("--groups", nargs="+", choices=[*images.GROUPS], default=[*images.GROUPS], metavar="GROUP")
     add("--seeds", type=int, default=5, help="of the groups that see images")
+    add("--half-seeds", type=int, default=3, help="of the same on half the training set")
     add("--galaxies", type=int, default=6000, help="how many to draw")
     add("--steps", type=int, default=500, help="of every group; of the costliest, in equal time")
     add("--batch", type=int, default=64)
@@ -249,8 +252,8 @@ def arguments() -> argparse.Namespace:
     add("--flux-galaxies", type=int, help="how many (all 9,783)")
     add("--flux-steps", type=int, default=fluxes.STEPS)
     add("--trials", type=int, default=60, help="of the search for weights")
-    add("--curvature", type=int, default=512, help="galaxies of the loss landscapes")
-    add("--curvature-seeds", type=int, default=3, help="of the loss landscapes")
+    add("--curvature", type=int, default=256, help="galaxies of the loss landscapes")
+    add("--curvature-seeds", type=int, default=1, help="of the loss landscapes")
     add("--points", type=int, default=13, help="along each side of a landscape")
     add("--views", type=int, default=20, help="random views of each galaxy in the pictures")
     add("--output", type=Path, default=Path("outputs/ablation"))

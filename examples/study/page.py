@@ -176,19 +176,24 @@ def shifts(runs: Mapping[str, Sequence[Run]]) -> Figure:
     figure, axes = pyplot.subplots(2, 2, figsize=(11, 7.5), sharex=True, layout="constrained")
     for metric, ax in zip(shown, axes.flat, strict=True):
         for k, group in enumerate(groups):
-            values = METRICS[metric][1] * np.array(
-                [compare.sizes(chosen, group, test, metric) for chosen, test in places]
-            )
+            values = [
+                METRICS[metric][1] * np.array(compare.sizes(chosen, group, test, metric))
+                for chosen, test in places
+            ]
+            means, spreads = ([f(one) for one in values] for f in (np.mean, deviation))
             x = np.arange(len(places)) + 0.09 * (k - (len(groups) - 1) / 2)
             style = {"fmt": "osD^v<>p"[k % 8], "ms": 4, "lw": 1}
-            ax.errorbar(x, values.mean(1), values.std(1, ddof=1), label=group, **style)
+            ax.errorbar(x, means, spreads, label=group, **style)
         ax.set(ylabel=METRICS[metric][0], xticks=range(len(places)))
         ax.set_xticklabels([title.replace(" the ", " the\n") for title in titles])
-        ax.set_ylim(bottom=0)
-    axes[0, 0].set_ylabel(METRICS["mad"][0])
+        ax.set_ylim(0, 1.05 * ax.get_ylim()[1])
     axes[1, 0].set_ylabel("|bias|, 10⁻³")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
+
+
+def deviation(values: Any) -> float:
+    return float(np.std(values, ddof=1))
 
 
 def importances(found: Mapping[str, Any]) -> Figure:
