@@ -38,7 +38,8 @@ def image_runs(options: argparse.Namespace) -> None:
     for part in ("whole", "half"):
         folder, jobs = options.output / "images" / part, {}
         for name, (group, config) in planned(options, part).items():
-            train = partial(images.run, sets, config, part == "half", folder / f"{name}.pt")
+            weights = folder / f"{name}.pt"
+            train = partial(images.run, sets, group, config, part == "half", weights)
             jobs[name] = partial(described, {"group": group, "seed": config.seed}, train)
         work.share_out(folder, jobs, f"images, {part} training set")
 
@@ -75,10 +76,10 @@ def described(what: Mapping[str, Any], job: Job) -> dict[str, Any]:
 def group_pictures(options: argparse.Namespace) -> None:
     """Appendices C to E for the first seed of each group, and what the documentation redraws."""
     sets = images.load(options.galaxies, options.bins)
-    folder = options.output / "pictures"
+    folder, whole = options.output / "pictures", options.output / "images" / "whole"
 
     def job(group: str, config: Config, name: str) -> dict[str, Any]:
-        module = images.trained(sets, config, options.output / "images" / "whole" / f"{name}.pt")
+        module = images.trained(sets, group, config, whole / f"{name}.pt")
         shown = pictures.shown(module, sets.tests["as trained"], sets.bins, 12, options.views)
         pictures.draw(folder, name, group, shown, sets.bins)
         return pictures.thinned(shown) | {"group": group}
@@ -104,9 +105,10 @@ def landscapes(options: argparse.Namespace) -> None:
     some = {name: column[: options.curvature] for name, column in sets.train.columns.items()}
     parts = {name: column.split(256) for name, column in some.items()}
     batches = [dict(zip(parts, part, strict=True)) for part in zip(*parts.values(), strict=True)]
+    whole = options.output / "images" / "whole"
 
     def job(group: str, config: Config, name: str) -> dict[str, Any]:
-        module = images.trained(sets, config, options.output / "images" / "whole" / f"{name}.pt")
+        module = images.trained(sets, group, config, whole / f"{name}.pt")
         measured = landscape.measure(
             module, batches, seed=config.seed, span=SPAN, points=options.points
         )

@@ -28,11 +28,13 @@ from training import fit
 
 from photoz_losses import RedshiftBins, average_views, invariance_loss
 from photoz_losses.metrics import entropy
+from photoz_losses.transforms import RandomDihedral, ResampleBackground
 
 PAPER = {"gamma_flux": 0.1, "gamma_invariance": 0.1, "gamma_cde": 0.1}  # table 2
 GROUPS: dict[str, dict[str, Any]] = {
     "cross entropy": {},
     "augmentation": {"augmented": True},
+    "turns alone": {"augmented": True},  # the same without the redrawn sky: see VIEWS
     "flux": {"gamma_flux": 0.1},
     "invariance": {"gamma_invariance": 0.1},
     "CDE": {"gamma_cde": 0.1},
@@ -40,6 +42,8 @@ GROUPS: dict[str, dict[str, Any]] = {
     "all, one branch": PAPER | {"detach": True},  # no gradient through the second view
     "all, invariance x 100": PAPER | {"gamma_invariance": 10.0},
 }
+VIEW = nn.Sequential(ResampleBackground(), RandomDihedral())  # the paper's; the measure's as well
+VIEWS: dict[str, nn.Module] = {"turns alone": RandomDihedral()}
 BIN, WIDTHS = 2, (16, 32, 64)
 SEEING, NOISE, FAINT = 1.3, 2.0, 0.25  # the shifts: times the seeing, times the noise, which part
 
@@ -126,21 +130,24 @@ def network(bins: RedshiftBins) -> nn.Module:
     return SmallPhotozResNet(len(bins), noise, bin_factor=1, widths=WIDTHS)
 
 
-def module_of(config: Config, bins: RedshiftBins) -> PhotozModule:
+def module_of(group: str, config: Config, bins: RedshiftBins) -> PhotozModule:
+    return PhotozModule(config, bins, **parts(group, config, bins))
+
+
+def parts(group: str, config: Config, bins: RedshiftBins) -> dict[str, nn.Module]:
     torch.manual_seed(config.seed)  # the same weights to start from for every group
-    return PhotozModule(config, bins, network=network(bins))
+    return {"network": network(bins), "view": VIEWS.get(group, VIEW)}
 
 
-def run(sets: Sets, config: Config, half: bool, weights: Path) -> dict[str, Any]:
+def run(sets: Sets, group: str, config: Config, half: bool, weights: Path) -> dict[str, Any]:
     """Train one network and measure it on every test set.
 
     On every second galaxy if ``half``, which is a change of its own: measured as it was trained.
     """
     train = sets.train.changed(torch.arange(0, len(sets.train), 2)) if half else sets.train
-    torch.manual_seed(config.seed)
-    start = time.perf_counter()
     bins = copy.deepcopy(sets.bins)  # which `eval` below changes
-    module = fit(config, train, None, bins, progress=False, network=network(bins))
+    start = time.perf_counter()
+    module = fit(config, train, None, bins, progress=False, **parts(group, config, bins))
     seconds = time.perf_counter() - start
     weights.parent.mkdir(parents=True, exist_ok=True)
     torch.save(module.network.state_dict(), weights)
@@ -173,7 +180,7 @@ def measure(
     columns = (test.columns[name].split(256) for name in ("image", "ebv"))
     for image, ebv in zip(*columns, strict=True):
         whole.append(probs(image, ebv))
-        pair = (whole[-1].log(), probs(module.view(image), ebv).log())
+        pair = (whole[-1].log(), probs(VIEW(image), ebv).log())
         distances.append(invariance_loss(*pair, distance="cramer", bins=bins, reduction="none"))
     row, pit = evaluate(torch.cat(whole), test.columns["z_spec"], bins)
     row["entropy"] = entropy(torch.cat(whole), bins).item()
@@ -185,7 +192,7 @@ def step_ratios(sets: Sets, groups: Sequence[str], batch: int, rounds: int) -> d
     """Time of a step over that of the first group's, in turns: the median over the turns."""
     columns = {name: values[:batch] for name, values in sets.train.columns.items()}
     modules = {
-        group: module_of(configured(group, 0, 1, batch, 1e-3), sets.bins) for group in groups
+        group: module_of(group, configured(group, 0, 1, batch, 1e-3), sets.bins) for group in groups
     }
     optimisers = {
         group: torch.optim.Adam(one.parameters(), fused=True) for group, one in modules.items()
@@ -212,9 +219,9 @@ def equal_time(steps: int, ratios: Mapping[str, float]) -> dict[str, int]:
     return {group: round(steps * max(ratios.values()) / ratio) for group, ratio in ratios.items()}
 
 
-def trained(sets: Sets, config: Config, weights: Path) -> PhotozModule:
+def trained(sets: Sets, group: str, config: Config, weights: Path) -> PhotozModule:
     """A network of an earlier `run`."""
-    module = module_of(config, copy.deepcopy(sets.bins))
+    module = module_of(group, config, copy.deepcopy(sets.bins))
     module.network.load_state_dict(torch.load(weights, weights_only=True))
     return module.eval()
 

@@ -10,7 +10,7 @@ from evaluation import colour, save_gallery, save_pit, save_redshifts
 from photoz_losses import RedshiftBins
 from photoz_losses.metrics import pit
 from study import work
-from study.images import Stamps
+from study.images import VIEW, Stamps
 
 COLUMNS = ("z_spec", "z_phot", "low", "high", "pit")
 Shown = Mapping[str, Any]
@@ -28,7 +28,7 @@ def shown(module: Any, test: Stamps, bins: RedshiftBins, galaxies: int, views: i
     probs = module.masses(image, ebv)
     some, dust = image[:galaxies], ebv[:galaxies]
     torch.manual_seed(0)  # the same views for every group
-    under_views = [module.masses(module.view(some), dust) for _ in range(views)]
+    under_views = [module.masses(VIEW(some), dust) for _ in range(views)]
     ends = {name: bins.quantile(probs, q) for name, q in (("low", 0.05), ("high", 0.95))}
     return {
         "z_spec": z_spec,

@@ -97,12 +97,13 @@ def test_stamps_keep_every_galaxys_light_and_order():
 
 def test_every_group_starts_from_the_same_weights_with_its_own_weights_of_the_terms():
     modules = {
-        group: images.module_of(images.configured(group, 4, 10, 8, 1e-3), BINS)
+        group: images.module_of(group, images.configured(group, 4, 10, 8, 1e-3), BINS)
         for group in images.GROUPS
     }
     first, *others = (module.network.state_dict() for module in modules.values())
     assert all(torch.equal(first[key], other[key]) for other in others for key in first)
-    other_seed = images.module_of(images.configured("flux", 5, 10, 8, 1e-3), BINS).network
+    config = images.configured("flux", 5, 10, 8, 1e-3)
+    other_seed = images.module_of("flux", config, BINS).network
     assert not torch.equal(other_seed.hidden.weight, first["hidden.weight"])
     common = {"ce": 1.0, "l2": 1e-6}
     assert modules["augmentation"].loss.weights == common
@@ -132,7 +133,7 @@ def test_a_step_of_two_views_costs_more_than_a_plain_one():
 
 
 class Fixed(nn.Module):
-    """The same logits for any image, and another answer for one that is turned over."""
+    """The same logits for any image, and another answer for a negative one."""
 
     def __init__(self, moved: float) -> None:
         super().__init__()
@@ -143,12 +144,12 @@ class Fixed(nn.Module):
         logits[:, 3] += self.moved * (image[:, 0, 0, 0] < 0)
         return logits
 
-    def view(self, image: torch.Tensor) -> torch.Tensor:
-        return -image
-
 
 @pytest.mark.parametrize("averaged", [False, True])
-def test_the_distance_between_views_is_the_cramer_distance_of_the_two_answers(averaged):
+def test_the_distance_between_views_is_the_cramer_distance_of_the_two_answers(
+    averaged, monkeypatch
+):
+    monkeypatch.setattr(images, "VIEW", torch.neg)
     stamps = images.Stamps.__new__(images.Stamps)
     stamps.columns = {"image": torch.ones(6, 5, 4, 4), "ebv": torch.zeros(6)}
     stamps.columns["z_spec"] = torch.full((6,), 0.11)
@@ -261,9 +262,6 @@ class Answers(nn.Module):
     def masses(self, image: torch.Tensor, ebv: torch.Tensor) -> torch.Tensor:
         draw = torch.randn(len(image), 12, generator=torch.Generator().manual_seed(2))
         return (3 * draw + image.mean((1, 2, 3))[:, None]).softmax(-1)
-
-    def view(self, image: torch.Tensor) -> torch.Tensor:
-        return image + 0.1 * torch.randn(len(image), 1, 1, 1)
 
 
 def test_pictures_are_redrawn_from_what_is_kept(tmp_path):
