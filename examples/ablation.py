@@ -9,12 +9,13 @@ worse seeing, more noise, faint ones, half the training set. Galaxies' fluxes an
 real, their images are rendered (``galaxies.py``); a second study sees the real fluxes alone.
 
 Every piece of work is a file in ``--output``: a killed command goes on where it stopped, and
-several at once, on one machine or on a shared disk, divide the work among them.
+several at once on one machine divide the work among them.
 """
 
 import argparse
 import logging
 import os
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -28,6 +29,11 @@ from study import fluxes, images, landscape, page, pictures, search, work
 SPAN = 0.5  # of the landscapes, in norms of the filters: the valleys are narrow
 SEARCHED = "best of the search"
 Job = Callable[[], dict[str, Any]]
+Plan = dict[str, tuple[str, Config]]  # group and configuration of every run, by its name
+
+
+def described(what: Mapping[str, Any], job: Job) -> dict[str, Any]:
+    return {**what} | job() | {"made_by": provenance()}
 
 
 def image_runs(options: argparse.Namespace) -> None:
@@ -42,15 +48,29 @@ def image_runs(options: argparse.Namespace) -> None:
             train = partial(images.run, sets, group, config, part == "half", weights)
             jobs[name] = partial(described, {"group": group, "seed": config.seed}, train)
         work.share_out(folder, jobs, f"images, {part} training set")
+    validated(options, sets)
+
+
+def validated(options: argparse.Namespace, sets: images.Sets) -> None:
+    """The validation score of every run, by which a longer one may be stopped early."""
+
+    def job(group: str, config: Config, name: str) -> dict[str, Any]:
+        weights = options.output / "images" / "whole" / f"{name}.pt"
+        return {"validation_crps": images.validation_crps(sets, group, config, weights)}
+
+    jobs = {name: partial(job, *run, name) for name, run in done(options).items()}
+    work.share_out(options.output / "validation", jobs, "validation")
 
 
 def planned(
     options: argparse.Namespace, part: str, budgets: Sequence[str] = ("steps", "time")
-) -> dict[str, tuple[str, Config]]:
-    """The runs of these budgets by name; on half the training set, of equal steps alone."""
+) -> Plan:
+    """The runs of these budgets; on half the training set, of equal steps alone."""
     half = part == "half"
     budgets, seeds = (["steps"], options.half_seeds) if half else (budgets, options.seeds)
-    steps = all_steps(options)
+    equal_steps = dict.fromkeys(options.groups, options.steps)
+    ratios = work.read(options.output / "step_ratios.json")
+    steps = {"steps": equal_steps, "time": images.equal_time(options.steps, ratios)}
     return {
         images.run_name(group, steps[budget][group], seed): (
             group,
@@ -62,15 +82,34 @@ def planned(
     }
 
 
-def all_steps(options: argparse.Namespace) -> dict[str, dict[str, int]]:
-    """Steps of each group: equally many, and as many as take equally long."""
-    ratios = work.read(options.output / "step_ratios.json")
-    equal_steps = dict.fromkeys(options.groups, options.steps)
-    return {"steps": equal_steps, "time": images.equal_time(options.steps, ratios)}
+def done(
+    options: argparse.Namespace, budgets: Sequence[str] = ("steps", "time"), seeds: int = 2**31
+) -> Plan:
+    """Those of the first seeds that are done."""
+    folder, plan = options.output / "images" / "whole", planned(options, "whole", budgets)
+    return {
+        name: (group, config)
+        for name, (group, config) in plan.items()
+        if config.seed < seeds and (folder / f"{name}.json").exists()
+    }
 
 
-def described(what: Mapping[str, Any], job: Job) -> dict[str, Any]:
-    return {**what} | job() | {"made_by": provenance()}
+def stopped(options: argparse.Namespace) -> Plan:
+    """Of the runs of equal steps and of equal time of a group and seed, that of the best CRPS.
+
+    On the validation galaxies: who has more time than it needs, may stop.
+    """
+    best: dict[tuple[str, int], str] = {}
+    scores = {
+        name: work.read(options.output / "validation" / f"{name}.json")["validation_crps"]
+        for name in done(options)
+    }
+    runs = done(options)
+    for name, (group, config) in runs.items():
+        key = group, config.seed
+        if key not in best or scores[name] < scores[best[key]]:
+            best[key] = name
+    return {name: runs[name] for name in best.values()}
 
 
 def group_pictures(options: argparse.Namespace) -> None:
@@ -82,21 +121,10 @@ def group_pictures(options: argparse.Namespace) -> None:
         module = images.trained(sets, group, config, whole / f"{name}.pt")
         shown = pictures.shown(module, sets.tests["as trained"], sets.bins, 12, options.views)
         pictures.draw(folder, name, group, shown, sets.bins)
-        return pictures.thinned(shown) | {"group": group}
+        return described({"group": group}, partial(pictures.thinned, shown))
 
-    jobs = {name: partial(job, *run, name) for name, run in done(options, 1).items()}
+    jobs = {name: partial(job, *run, name) for name, run in done(options, ["steps"], 1).items()}
     work.share_out(folder, jobs, "pictures")
-
-
-def done(options: argparse.Namespace, seeds: int) -> dict[str, tuple[str, Config]]:
-    """The runs of equal steps that are done, of the first seeds."""
-    folder, plan = options.output / "images" / "whole", planned(options, "whole")
-    names = [
-        images.run_name(group, options.steps, seed)
-        for seed in range(seeds)
-        for group in options.groups
-    ]
-    return {name: plan[name] for name in names if (folder / f"{name}.json").exists()}
 
 
 def landscapes(options: argparse.Namespace) -> None:
@@ -109,12 +137,10 @@ def landscapes(options: argparse.Namespace) -> None:
 
     def job(group: str, config: Config, name: str) -> dict[str, Any]:
         module = images.trained(sets, group, config, whole / f"{name}.pt")
-        measured = landscape.measure(
-            module, batches, seed=config.seed, span=SPAN, points=options.points
-        )
-        return {"group": group, "seed": config.seed} | measured
+        how = {"seed": config.seed, "span": SPAN, "points": options.points}
+        return described({"group": group}, partial(landscape.measure, module, batches, **how))
 
-    runs = done(options, options.curvature_seeds)
+    runs = done(options, ["steps"], options.curvature_seeds)
     jobs = {name: partial(job, *run, name) for name, run in runs.items()}
     work.share_out(options.output / "landscape", jobs, "landscapes")
 
@@ -137,7 +163,7 @@ def flux_run(
     def job() -> dict[str, Any]:
         return {"results": {"as trained": fluxes.run(data, weights, seed=seed, steps=steps)}}
 
-    return described({"group": group, "seed": seed, "steps": steps}, job)
+    return described({"group": group, "seed": seed, "steps": steps, "weights": weights}, job)
 
 
 def planned_fluxes(
@@ -146,10 +172,7 @@ def planned_fluxes(
     """Group, steps and seed of every run of these budgets, by name."""
     seconds = work.read(options.output / "flux_seconds.json")
     n = options.flux_steps
-    steps = {
-        "steps": dict.fromkeys(fluxes.GROUPS, n),
-        "time": fluxes.equal_time_steps(seconds, n),
-    }
+    steps = {"steps": dict.fromkeys(fluxes.GROUPS, n), "time": images.equal_time(n, seconds)}
     return {
         images.run_name(group, steps[budget][group], seed): (group, steps[budget][group], seed)
         for budget in budgets
@@ -166,54 +189,64 @@ def gamma_search(options: argparse.Namespace) -> None:
     data = fluxes.prepare(options.flux_galaxies)
     folder = options.output / "search"
     folder.mkdir(parents=True, exist_ok=True)
-    search.search(data, folder, options.trials, steps=options.flux_steps, seed=os.getpid())
-    best = search.summary(folder)["best"]["weights"]
+    how = {"steps": options.flux_steps, "seed": os.getpid()}
+    search.search(data, folder, options.trials, **how)
+    while (found := search.summary(folder))["complete"] + found["pruned"] < options.trials:
+        time.sleep(1)  # for those of other processes, and to make up for lost ones
+        search.search(data, folder, options.trials, **how)
+    best = partial(described, found["best"]["weights"], dict)
+    weights = work.wait_for(options.output / "best.json", best)
+    weights.pop("made_by")
     jobs = {
-        name: partial(flux_run, data, best, SEARCHED, seed, options.flux_steps)
+        name: partial(flux_run, data, weights, SEARCHED, seed, options.flux_steps)
         for name, seed in planned_searched(options).items()
     }
     work.share_out(options.output / "searched", jobs, "fluxes, searched weights")
 
 
 def planned_searched(options: argparse.Namespace) -> dict[str, int]:
-    return {
-        images.run_name(SEARCHED, options.flux_steps, seed): seed
-        for seed in range(options.flux_seeds)
-    }
+    steps = options.flux_steps
+    return {images.run_name(SEARCHED, steps, seed): seed for seed in range(options.flux_seeds)}
 
 
 def summary(options: argparse.Namespace) -> None:
     """One small file of each part of the study, and from them the tables and pictures."""
-    folder = options.output / "kept"
-    folder.mkdir(parents=True, exist_ok=True)
     whole, half = options.output / "images" / "whole", options.output / "images" / "half"
-    plans = {
+    real = options.output / "fluxes"
+    plans: dict[str, tuple[Path, Mapping[str, Any]]] = {
         "steps": (whole, planned(options, "whole", ["steps"])),
         "time": (whole, planned(options, "whole", ["time"])),
         "half": (half, planned(options, "half")),
     }
     flux_plans: dict[str, tuple[Path, Mapping[str, Any]]] = {
-        budget: (options.output / "fluxes", planned_fluxes(options, [budget]))
-        for budget in ("steps", "time")
+        budget: (real, planned_fluxes(options, [budget])) for budget in ("steps", "time")
     }
     flux_plans["searched"] = (options.output / "searched", planned_searched(options))
-    settings = {"settings": {name: str(value) for name, value in vars(options).items()}}
+    if lacking := work.missing([*plans.values(), *flux_plans.values()]):
+        print(f"no summary yet: {len(lacking)} runs are not done, {lacking[0]} for one")
+        return
+    plans["stopped"] = (whole, stopped(options))
+    folder = options.output / "kept"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"settings": work.read(options.output / "settings.json")}
     ratios = {"step_ratios": work.read(options.output / "step_ratios.json")}
     work.write(folder / "runs.json", settings | ratios | work.kept(plans), indent=None)
     seconds = {"seconds_a_step": work.read(options.output / "flux_seconds.json")}
     work.write(folder / "fluxes.json", settings | seconds | work.kept(flux_plans), indent=None)
-    for part in ("landscape", "pictures"):
-        groups: dict[str, list[Any]] = {}
-        for path in sorted((options.output / part).glob("*.json")):
-            one = work.read(path)
-            groups.setdefault(one.pop("group"), []).append(one)
-        in_order = {group: groups[group] for group in images.GROUPS if group in groups}
-        work.write(folder / f"{part}.json", {"groups": in_order}, indent=None)
+    for part, groups in (("landscape", options.groups), ("pictures", page.PAPER)):
+        by_group = parts_by_group(options.output / part, groups)
+        work.write(folder / f"{part}.json", {"groups": by_group}, indent=None)
     work.write(folder / "search.json", search.summary(options.output / "search"), indent=None)
     page.build(folder, options.output / "page")
     for name in ("values_steps", "differences_steps_plain", "differences_steps_augmented"):
         print(f"\n{name}\n{(options.output / 'page' / f'{name}.md').read_text()}")
     print(f"kept results, tables and pictures in {options.output}")
+
+
+def parts_by_group(folder: Path, groups: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """What a stage left, in the order of the groups."""
+    parts = [work.read(path) for path in sorted(folder.glob("*.json"))]
+    return {group: [one for one in parts if one["group"] == group] for group in groups}
 
 
 STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -224,6 +257,8 @@ STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     "landscape": landscapes,
     "summary": summary,
 }
+SETTINGS = ("galaxies", "steps", "batch", "bins", "lr", "flux_galaxies", "flux_steps", "curvature",
+            "points", "views")  # fmt: skip
 
 
 def main() -> None:
@@ -231,6 +266,9 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no tips and no news
     for news in ("The '.*_dataloader' does not", "You defined a `valid", "`isinstance.treespec"):
         warnings.filterwarnings("ignore", news)
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    work.same_settings(options.output / "settings.json", settings)
     for stage in options.stages:
         STAGES[stage](options)
 
@@ -249,7 +287,7 @@ def arguments() -> argparse.Namespace:
     add("--batch", type=int, default=64)
     add("--bins", type=int, default=180)
     add("--lr", type=float, default=3e-3)
-    add("--rounds", type=int, default=15, help="of the measurement of a step's time")
+    add("--rounds", type=int, default=41, help="of the measurement of a step's time")
     add("--flux-seeds", type=int, default=20, help="of the groups that see fluxes")
     add("--flux-galaxies", type=int, help="how many (all 9,783)")
     add("--flux-steps", type=int, default=fluxes.STEPS)
@@ -259,7 +297,14 @@ def arguments() -> argparse.Namespace:
     add("--points", type=int, default=13, help="along each side of a landscape")
     add("--views", type=int, default=20, help="random views of each galaxy in the pictures")
     add("--output", type=Path, default=Path("outputs/ablation"))
-    return parser.parse_args()
+    options = parser.parse_args()
+    if min(options.seeds, options.half_seeds, options.flux_seeds) < 2:
+        parser.error("every interval needs at least two seeds")
+    if lacking := [group for group in page.PAPER if group not in options.groups]:
+        parser.error(f"--groups must hold the paper's own, {', '.join(lacking)} as well")
+    if options.bins % pictures.MERGED:
+        parser.error(f"--bins must be a multiple of {pictures.MERGED}, got {options.bins}")
+    return options
 
 
 if __name__ == "__main__":

@@ -198,6 +198,26 @@ def test_a_norm_learns_from_the_images_what_it_would_without_the_views(norm):
     assert both.track_running_stats == norm.track_running_stats
 
 
+def test_the_norms_of_a_method_are_found():
+    norm, (images, _) = nn.BatchNorm2d(BANDS).double(), batch()
+    two_views(norm.forward, images, lambda x: 2 * x + 3, detach=True)
+    np.testing.assert_allclose(norm.running_mean, moments(images)[0])
+
+
+@pytest.mark.parametrize("fullgraph", [False, True])
+def test_compiled_norms_learn_from_the_images_as_well(fullgraph):
+    norm, (images, _) = nn.BatchNorm2d(BANDS).double(), batch()
+
+    def step(x):
+        return two_views(norm, x, torch.neg, detach=True).logits
+
+    step = torch.compile(step, fullgraph=fullgraph, backend="aot_eager")
+    for count in (1, 2):
+        step(images)
+        np.testing.assert_allclose(norm.running_mean, moments(*count * [images])[0])
+    assert norm.track_running_stats
+
+
 def test_a_model_that_fails_on_the_views_learns_from_its_next_batch():
     images, _ = batch()
     model = nn.Sequential(nn.BatchNorm2d(BANDS), nn.Flatten(), nn.Linear(3, 2)).double()

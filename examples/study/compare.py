@@ -14,8 +14,9 @@ METRICS = {  # heading with its unit, and how many of the unit make one
     "cde_loss": ("CDE loss", 1.0),
     "crps": ("CRPS, 10⁻³", 1e3),
     "pit_ks": ("PIT KS, %", 1e2),
-    "distance": ("distance between views, 10⁻⁵", 1e5),
+    "distance": ("distance between views, 10⁻³", 1e3),
 }
+SIZED = {"bias": "|bias|, 10⁻³"}  # headings where the sign is left out
 
 
 class Difference(NamedTuple):
@@ -45,7 +46,7 @@ def difference(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
     return Difference(*map(float, (pairs.mean(), *ends, *student)))
 
 
-def of(runs: Sequence[Run], group: str, test: str, metric: str) -> list[float]:
+def values(runs: Sequence[Run], group: str, test: str, metric: str) -> list[float]:
     """One metric of a group on a test set, in the order of the seeds."""
     chosen = sorted((run for run in runs if run["group"] == group), key=lambda run: run["seed"])
     return [run["results"][test][metric] for run in chosen]
@@ -76,8 +77,8 @@ def against(
 
 def sizes(runs: Sequence[Run], group: str, test: str, metric: str) -> list[float]:
     """A metric of which less is better: the bias without its sign."""
-    values = of(runs, group, test, metric)
-    return [abs(value) for value in values] if metric == "bias" else values
+    signed = values(runs, group, test, metric)
+    return [abs(value) for value in signed] if metric == "bias" else signed
 
 
 def value_table(
@@ -88,18 +89,21 @@ def value_table(
     for group in dict.fromkeys(run["group"] for run in runs):
         cells = [group]
         for metric in metrics:
-            values = METRICS[metric][1] * np.array(of(runs, group, test, metric))
-            cells.append(f"{values.mean():.3g} ± {values.std(ddof=1):.2g}")
+            seeds = METRICS[metric][1] * np.array(values(runs, group, test, metric))
+            cells.append(f"{seeds.mean():.3g} ± {seeds.std(ddof=1):.2g}")
         rows.append(cells)
     return rows
 
 
 def difference_table(
-    differences: Mapping[str, Mapping[str, Difference]], reference: str
+    differences: Mapping[str, Mapping[str, Difference]], reference: str | None = None
 ) -> list[list[str]]:
-    """Differences with their bootstrap intervals, bold where Student's leaves zero out as well."""
+    """Differences with their bootstrap intervals, bold where Student's leaves zero out as well.
+
+    Without the row of the reference, which differs from itself by nothing.
+    """
     metrics = list(next(iter(differences.values())))
-    rows = [["", *(METRICS[metric][0] for metric in metrics)]]
+    rows = [["", *(SIZED.get(metric, METRICS[metric][0]) for metric in metrics)]]
     for group, by_metric in differences.items():
         if group == reference:
             continue

@@ -27,7 +27,7 @@ from torch.utils.data import Dataset, default_collate
 from training import fit
 
 from photoz_losses import RedshiftBins, average_views, invariance_loss
-from photoz_losses.metrics import entropy
+from photoz_losses.metrics import crps, entropy
 from photoz_losses.transforms import RandomDihedral, ResampleBackground
 
 PAPER = {"gamma_flux": 0.1, "gamma_invariance": 0.1, "gamma_cde": 0.1}  # table 2
@@ -78,6 +78,7 @@ class Sets:
     """Galaxies to train on, and those held out as they were trained on and otherwise."""
 
     train: Stamps
+    validation: Stamps
     tests: Mapping[str, Stamps]
     bins: RedshiftBins
 
@@ -93,6 +94,7 @@ def load(galaxies: int | None, bins: int, folder: Path | None = None) -> Sets:
     test, flux_r = Stamps(data.test), reader.flux[data.test.rows, 2]
     return Sets(
         Stamps(data.train),
+        Stamps(data.validation),
         {
             "as trained": test,
             "seeing": Stamps(Items(blurred, data.test.rows)),
@@ -134,7 +136,7 @@ def module_of(group: str, config: Config, bins: RedshiftBins) -> PhotozModule:
     return PhotozModule(config, bins, **parts(group, config, bins))
 
 
-def parts(group: str, config: Config, bins: RedshiftBins) -> dict[str, nn.Module]:
+def parts(group: str, config: Config, bins: RedshiftBins) -> dict[str, Any]:
     torch.manual_seed(config.seed)  # the same weights to start from for every group
     return {"network": network(bins), "view": VIEWS.get(group, VIEW)}
 
@@ -186,6 +188,15 @@ def measure(
     row["entropy"] = entropy(torch.cat(whole), bins).item()
     row["distance"] = torch.cat(distances).mean().item()
     return row, torch.cat(whole), pit
+
+
+@torch.no_grad()
+def validation_crps(sets: Sets, group: str, config: Config, weights: Path) -> float:
+    """Of an earlier `run`, on galaxies that it was neither trained nor tested on."""
+    module = trained(sets, group, config, weights)
+    columns = sets.validation.columns
+    probs = module.masses(columns["image"], columns["ebv"])
+    return crps(probs, columns["z_spec"], sets.bins).item()
 
 
 def step_ratios(sets: Sets, groups: Sequence[str], batch: int, rounds: int) -> dict[str, float]:

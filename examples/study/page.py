@@ -22,6 +22,8 @@ SHIFTS = {
     "faint": "faintest quarter",
 }
 HALF = "half the training set"
+PAPER = ("cross entropy", "augmentation", "all")  # the paper's three groups
+REFERENCES = {"plain": "cross entropy", "augmented": "augmentation", "turned": "turns alone"}
 
 
 def build(results: Path, target: Path) -> None:
@@ -37,7 +39,11 @@ def build(results: Path, target: Path) -> None:
     first = {group: seeds[0] for group, seeds in measured.items()}
     found = work.read(results / "search.json")
     drawings: dict[str, Callable[[], Figure]] = {
-        "differences": partial(forest, {"equal steps": runs["steps"], "equal time": runs["time"]}),
+        "differences": partial(
+            forest,
+            {"equal steps": runs["steps"], "equal time, stopped by validation": runs["stopped"]},
+            "cross entropy",
+        ),
         "shifts": partial(shifts, runs),
         "flux_differences": partial(
             forest, {"equal steps": fluxes["steps"], "equal time": fluxes["time"]}, "cross entropy"
@@ -56,13 +62,17 @@ def build(results: Path, target: Path) -> None:
 def image_tables(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[list[str]]]:
     """Values and differences of the groups that see images, by the name of their file."""
     tables = {}
-    for budget in ("steps", "time"):
+    for budget in ("steps", "time", "stopped"):
         tables[f"values_{budget}"] = compare.value_table(runs[budget], "as trained")
-        for name, reference in (("plain", "cross entropy"), ("augmented", "augmentation")):
-            differences = compare.against(runs[budget], reference)
-            table = compare.difference_table(differences, reference)
-            tables[f"differences_{budget}_{name}"] = table
+        for name, reference in REFERENCES.items():
+            if any(run["group"] == reference for run in runs[budget]):
+                differences = compare.against(runs[budget], reference)
+                table = compare.difference_table(differences, reference)
+                tables[f"differences_{budget}_{name}"] = table
     tables["eight_views"] = compare.value_table(runs["steps"], "eight views")
+    for name, test in (("trained", "as trained"), ("averaged", "eight views")):
+        control = compare.against(runs["steps"], "cross entropy", test, "eight views")
+        tables[f"differences_{name}_control"] = compare.difference_table(control)
     shifted = {test: compare.value_table(runs["steps"], test, ["crps"]) for test in SHIFTS}
     shifted[HALF] = compare.value_table(runs["half"], "as trained", ["crps"])
     tables["shifted"] = beside({SHIFTS.get(test, test): table for test, table in shifted.items()})
@@ -134,7 +144,7 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
 
 
-def forest(studies: Mapping[str, Sequence[Run]], reference: str = "augmentation") -> Figure:
+def forest(studies: Mapping[str, Sequence[Run]], reference: str) -> Figure:
     """Every group's difference to the reference: thick the bootstrap's interval, thin Student's."""
     first = next(iter(studies.values()))
     known = [metric for metric in METRICS if metric in first[0]["results"]["as trained"]]
@@ -158,12 +168,13 @@ def forest(studies: Mapping[str, Sequence[Run]], reference: str = "augmentation"
                 ax.plot(mean, y + shift, "o", color=f"C{k}", label="" if y else title, ms=5)
     for metric, ax in zip(known, axes.flat, strict=False):
         ax.axvline(0, color="0.4", lw=1, zorder=0)
-        ax.set(xlabel=METRICS[metric][0], yticks=range(len(groups)), yticklabels=groups)
+        heading = compare.SIZED.get(metric, METRICS[metric][0])
+        ax.set(xlabel=heading, yticks=range(len(groups)), yticklabels=groups)
     for ax in axes.flat[len(known) :]:
         ax.set_axis_off()
     axes[0, 0].invert_yaxis()
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    figure.supxlabel(f"difference to {reference}, with 95 % intervals over the seeds")
+    figure.supxlabel(f"difference from {reference}, with 95 % intervals over the seeds")
     return figure
 
 
@@ -204,8 +215,7 @@ def importances(found: Mapping[str, Any]) -> Figure:
 
 def appendices(kept: Mapping[str, Any], target: Path) -> None:
     """The paper's figures of appendices C to E, the groups that were kept side by side."""
-    chosen = ("cross entropy", "augmentation", "all")  # the paper's three
-    groups = {name: pictures.restored(kept["groups"][name][0]) for name in chosen}
+    groups = {name: pictures.restored(kept["groups"][name][0]) for name in PAPER}
     save_pit(target / "pit.png", {name: group["pit"] for name, group in groups.items()})
     figure, axes = pyplot.subplots(
         1, len(groups), figsize=(5 * len(groups), 4.8), sharex=True, sharey=True,

@@ -13,6 +13,7 @@ from study import work
 from study.images import VIEW, Stamps
 
 COLUMNS = ("z_spec", "z_phot", "low", "high", "pit")
+MERGED = 3  # bins into one, in what is kept
 Shown = Mapping[str, Any]
 OUTLIER = 0.05  # the paper's text; beyond the 0.15 of its figures lies none of these galaxies
 
@@ -54,9 +55,11 @@ def draw(folder: Path, name: str, title: str, group: Shown, bins: RedshiftBins) 
     save_gallery(folder / f"{name}_densities.png", *gallery, bins, text)
 
 
-def thinned(group: Shown, galaxies: int = 6, views: int = 10, merged: int = 3) -> dict[str, Any]:
+def thinned(
+    group: Shown, galaxies: int = 6, views: int = 10, merged: int = MERGED
+) -> dict[str, Any]:
     """A part that is small enough to be kept: fewer galaxies and views, bins merged by threes."""
-    masses = group["views"][:galaxies, :views].unflatten(-1, (-1, merged)).sum(-1)
+    masses = group["views"][:galaxies, :views].unflatten(-1, (-1, MERGED)).sum(-1)
     columns = {name: group[name].tolist() for name in COLUMNS}
     pictures = [(255 * one).round().astype(int).tolist() for one in group["pictures"][:galaxies]]
     numbers: dict[str, Any] = work.rounded(columns | {"views": masses.tolist()}, 4)

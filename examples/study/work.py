@@ -1,7 +1,8 @@
 """Work that any number of processes share: each piece is a JSON file, whole or absent."""
 
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def once(path: Path, job: Callable[[], Content]) -> Content:
 
 
 def write(path: Path, content: Content, indent: int | None = 1) -> None:
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n")
     partial.replace(path)
 
@@ -51,21 +52,32 @@ def read(path: Path) -> Content:
     return content
 
 
+def same_settings(path: Path, settings: Content) -> None:
+    """Refuse to go on in a folder with other settings than those it was begun with."""
+    begun = wait_for(path, lambda: settings)
+    changed = [name for name in settings if settings[name] != begun.get(name)]
+    if changed:
+        told = ", ".join(f"{name}={begun.get(name)!r}" for name in changed)
+        raise ValueError(f"{path.parent} was begun with {told}: give that, or another --output")
+
+
 def kept(plans: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> Content:
-    """The runs of each plan that are done, in its order, and what made them said once."""
+    """The runs of each plan, in its order, and what made them said once."""
     makers: list[Content] = []
     runs: dict[str, list[Content]] = {}
     for title, (folder, plan) in plans.items():
-        done = [
-            read(folder / f"{name}.json") for name in plan if (folder / f"{name}.json").exists()
-        ]
-        for run in done:
+        runs[title] = [read(folder / f"{name}.json") for name in plan]
+        for run in runs[title]:
             if run["made_by"] not in makers:
                 makers.append(run["made_by"])
             run["made_by"] = makers.index(run["made_by"])
-        runs[title] = done
-        print(f"{title}: {len(done)} of {len(plan)} runs are done")
     return {"made_by": makers, "runs": rounded(runs)}
+
+
+def missing(plans: Iterable[tuple[Path, Mapping[str, Any]]]) -> list[Path]:
+    """Files of runs that are not done."""
+    paths = [folder / f"{name}.json" for folder, plan in plans for name in plan]
+    return [path for path in dict.fromkeys(paths) if not path.exists()]
 
 
 def rounded(value: Any, digits: int = 6) -> Any:

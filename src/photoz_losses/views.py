@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from photoz_losses import _check
 from photoz_losses._forward_mode import DifferentiableTwice
@@ -48,8 +49,11 @@ def two_views(
 
     BatchNorm, while it trains, normalises by the N + M images together, and its running statistics
     move once. With ``detach=True`` there are two forwards, the views' first: each normalises by its
-    own images, and running statistics move twice, by the views and then by the images. In eval mode
-    the two ways agree. Dropout draws for each view anew in both ways, so that in training two equal
+    own images, and running statistics move by the images alone, by which the network learns to
+    normalise. (Where the norms cannot be found, since `model` is a function around a network and
+    not the ``torch.nn.Module`` itself or one of its methods, they move by the views as well: views
+    of another mean, such as a redrawn sky, then spoil the network in eval mode.) In eval mode the
+    two ways agree. Dropout draws for each view anew in both ways, so that in training two equal
     views differ by it.
 
     Parameters
@@ -126,24 +130,27 @@ def two_views(
 
 def _without_gradient(model: Model, images: Tensor, extra: Sequence[Any]) -> Any:
     """What the model answers; norms that train go by the batch, and keep their statistics."""
-    parts = list(model.modules()) if isinstance(model, nn.Module) else []
+    whole = getattr(model, "__self__", model)  # of a method
+    parts = list(whole.modules()) if isinstance(whole, nn.Module) else []
     norms = [part for part in parts if isinstance(part, _NormBase) and part.training]
-    held = [(norm, *_still(norm)) for norm in norms if norm.track_running_stats]
-    for norm, name, value, _ in held:
+    known = [norm for norm in norms if not isinstance(norm, LazyModuleMixin)]
+    held = [(norm, *_still(norm)) for norm in known if norm.running_mean is not None]
+    own = [getattr(norm, name) for norm, name, _ in held]
+    for norm, name, value in held:
         setattr(norm, name, value)
     try:
         with torch.no_grad():
             return model(images, *extra)
     finally:
-        for norm, name, _, value in held:
+        for (norm, name, _), value in zip(held, own, strict=True):
             setattr(norm, name, value)
 
 
-def _still(norm: _NormBase) -> tuple[str, Any, Any]:
-    """The attribute that keeps a norm's statistics as they are, at which value, and its own."""
+def _still(norm: _NormBase) -> tuple[str, Any]:
+    """The attribute that keeps a norm's statistics as they are, and at which value."""
     if isinstance(norm, _BatchNorm):
-        return "track_running_stats", False, True
-    return "momentum", 0.0, norm.momentum  # of instances, which move them in any case
+        return "track_running_stats", False
+    return "momentum", 0.0  # of instances, which move them in any case
 
 
 def _draw_rows(images: Tensor, fraction: float, generator: torch.Generator | None) -> Tensor | None:

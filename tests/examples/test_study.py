@@ -127,7 +127,7 @@ def test_a_step_of_two_views_costs_more_than_a_plain_one():
     stamps = images.Stamps.__new__(images.Stamps)
     stamps.columns, stamps.rows = columns, torch.arange(16)
     groups = ["cross entropy", "invariance"]
-    ratios = images.step_ratios(images.Sets(stamps, {}, BINS), groups, 16, 5)
+    ratios = images.step_ratios(images.Sets(stamps, stamps, {}, BINS), groups, 16, 5)
     assert ratios["cross entropy"] == 1
     assert ratios["invariance"] > 1.2
 

@@ -183,11 +183,6 @@ def test_seconds_of_a_step_of_all_groups(data):
     assert min(seconds.values()) > 0
 
 
-def test_equal_time_gives_the_costliest_its_steps_and_the_others_more():
-    steps = fluxes.equal_time_steps({"plain": 0.01, "dear": 0.02, "between": 0.016}, 540)
-    assert steps == {"plain": 1080, "dear": 540, "between": 675}
-
-
 RANGES = dict.fromkeys(("flux", "cde", "crps"), (1e-3, 10.0))
 
 
