@@ -19,6 +19,7 @@ import optuna
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from study.fluxes import BATCH, LR, STEPS, Data, prepare, steps_an_epoch, training, validation_crps
@@ -137,11 +138,11 @@ def plot_search(found: Mapping[str, Any]) -> Figure:
             ax.axhline(1e3 * baseline, color="black", ls="--", lw=1, label="cross entropy alone")
         ticks, foot = [trial["weights"][name] for trial in pruned], ax.get_xaxis_transform()
         ax.plot(ticks, [0.02] * len(ticks), "|", color="grey", transform=foot, label="pruned")
-        ax.set(xscale="log", xlabel=f"weight of the {LABELS[name]}")
+        ax.set(xscale="log", xlim=RANGES[name], xlabel=f"weight of the {LABELS[name]}")
     axes[0].set_ylabel("validation CRPS ($10^{-3}$ in redshift)")
     axes[0].margins(y=0.1)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    figure.colorbar(dots, ax=axes, label="trial")
+    figure.colorbar(dots, ax=axes, label="trial", ticks=MaxNLocator(integer=True))
     return figure
 
 

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
+import ablation
 import numpy as np
 import pytest
 import rendering
@@ -60,7 +62,8 @@ def test_worse_seeing_shows_the_same_galaxy_broader_under_the_same_noise():
     point[32, 32] = 1.0
     u, sharpest = rendering._broaden(point, 1.3)[0], rendering._broaden(point, 1.3)[4]
     added = (1.3 / 0.396) ** 2 * (1.33**2 - 1.02**2) / (8 * np.log(2))  # FWHM in u and in z
-    assert second_moment(u) - second_moment(sharpest) == pytest.approx(added, rel=1e-6)
+    # Of the kernel's spectrum, 1e-3 lies beyond what pixels can hold.
+    assert second_moment(u) - second_moment(sharpest) == pytest.approx(added, rel=2e-4)
 
 
 def test_noise_is_doubled_in_every_band():
@@ -204,7 +207,7 @@ def test_differences_pair_seeds_and_take_the_bias_without_its_sign():
     got = compare.against(runs, "a", metrics=["bias"])
     assert got["b"]["bias"].mean == pytest.approx(np.mean([0.5 - 0.2, 0.3 - 0.0]))
     (heads, *rows) = compare.difference_table(got, "a")
-    assert heads[1] == "bias, 10⁻³"
+    assert heads[1] == "|bias|, 10⁻³"
     assert rows[0][1].startswith("+3e+02")
 
 
@@ -244,6 +247,50 @@ def test_a_killed_process_leaves_its_work_to_the_others(tmp_path):
     results = [json.loads((tmp_path / f"job{k}.json").read_text()) for k in range(6)]
     assert [result["k"] for result in results] == list(range(6))
     assert (tmp_path / "job0.json").read_bytes() == before  # done once, kept
+
+
+def test_a_folder_is_gone_on_with_by_the_settings_that_it_was_begun_with(tmp_path):
+    path = tmp_path / "settings.json"
+    work.same_settings(path, {"lr": 0.1, "bins": 12})
+    work.same_settings(path, {"lr": 0.1, "bins": 12})
+    with pytest.raises(ValueError, match=r"was begun with lr=0.1: give that, or another --output"):
+        work.same_settings(path, {"lr": 0.2, "bins": 12})
+
+
+def test_runs_are_kept_in_the_order_of_their_plan_with_their_makers_said_once(tmp_path):
+    for k, maker in enumerate(("a", "b", "a")):
+        work.write(tmp_path / f"run{k}.json", {"k": k, "made_by": {"command": maker}})
+    plan = dict.fromkeys(("run2", "run0", "run1"))
+    kept = work.kept({"steps": (tmp_path, plan)})
+    assert [run["k"] for run in kept["runs"]["steps"]] == [2, 0, 1]
+    assert kept["made_by"] == [{"command": "a"}, {"command": "b"}]
+    assert [run["made_by"] for run in kept["runs"]["steps"]] == [0, 0, 1]
+    assert work.missing([(tmp_path, plan | {"run3": None})]) == [tmp_path / "run3.json"]
+
+
+def options(folder: Path) -> Namespace:
+    sizes = {"steps": 4, "batch": 8, "lr": 1e-3, "seeds": 2, "half_seeds": 2}
+    return Namespace(groups=["cross entropy", "all"], output=folder, **sizes)
+
+
+def test_a_longer_run_is_stopped_where_validation_says_so(tmp_path):
+    work.write(tmp_path / "step_ratios.json", {"cross entropy": 1.0, "all": 2.0})
+    names = [f"cross_entropy-{n}-{seed}" for n in (4, 8) for seed in (0, 1)]
+    names += ["all-4-0", "all-4-1"]
+    plan = ablation.planned(options(tmp_path), "whole")
+    assert set(plan) == set(names)
+    (tmp_path / "images/whole").mkdir(parents=True)
+    (tmp_path / "validation").mkdir()
+    scores = dict(zip(names, (0.3, 0.1, 0.2, 0.2, 0.5, 0.5), strict=True))
+    for name, score in scores.items():
+        work.write(tmp_path / "images/whole" / f"{name}.json", {})
+        work.write(tmp_path / "validation" / f"{name}.json", {"validation_crps": score})
+    assert set(ablation.stopped(options(tmp_path))) == {
+        "cross_entropy-8-0",
+        "cross_entropy-4-1",
+        "all-4-0",
+        "all-4-1",
+    }
 
 
 def test_numbers_are_kept_with_so_many_digits():
