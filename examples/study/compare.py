@@ -110,7 +110,12 @@ def difference_table(
         cells = [group]
         for metric, value in by_metric.items():
             mean, low, high = (METRICS[metric][1] * one for one in value[:3])
-            cell = f"{mean:+.2g} ({low:+.2g} to {high:+.2g})"
+            cell = f"{signed(mean)} ({signed(low)} to {signed(high)})"
             cells.append(f"**{cell}**" if value.t_low * value.t_high > 0 else cell)
         rows.append(cells)
     return rows
+
+
+def signed(value: float) -> str:
+    """Two digits, without an exponent where there are more before the point."""
+    return f"{value:+.0f}" if abs(value) >= 100 else f"{value:+.2g}"
