@@ -16,7 +16,7 @@ METRICS = {  # heading with its unit, and how many of the unit make one
     "pit_ks": ("PIT KS, %", 1e2),
     "distance": ("distance between views, 10⁻³", 1e3),
 }
-SIZED = {"bias": "|bias|, 10⁻³"}  # headings where the sign is left out
+SIZED = {"bias": "size of the bias, 10⁻³"}  # headings where the sign is left out
 
 
 class Difference(NamedTuple):

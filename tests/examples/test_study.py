@@ -207,7 +207,7 @@ def test_differences_pair_seeds_and_take_the_bias_without_its_sign():
     got = compare.against(runs, "a", metrics=["bias"])
     assert got["b"]["bias"].mean == pytest.approx(np.mean([0.5 - 0.2, 0.3 - 0.0]))
     (heads, *rows) = compare.difference_table(got, "a")
-    assert heads[1] == "|bias|, 10⁻³"
+    assert heads[1] == "size of the bias, 10⁻³"
     assert rows == [["b", "**+300 (+300 to +300)**"]]
 
 
