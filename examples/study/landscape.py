@@ -299,7 +299,7 @@ def plot_landscape(
     for ax in axes.flat[len(results) :]:
         ax.set_axis_off()
     dark: dict[str, Any] = {"facecolor": "0.3", "labelcolor": "white"}  # the marks are white
-    figure.legend(handles=axes[0, 0].lines, loc="outside upper left", ncols=2, **dark)
+    figure.legend(handles=axes[0, 0].lines, loc="outside upper center", ncols=2, **dark)
     bar = figure.colorbar(filled[0], ax=axes, label=f"{loss} above the lowest of each panel")
     bar.ax.set_yticks(levels, [f"{level:g}" for level in levels])
     figure.supxlabel("step along the first direction, in norms of the filters")
@@ -312,7 +312,7 @@ def _draw(ax: Axes, name: str, result: Mapping[str, Any], loss: str, levels: Any
     z = np.asarray(result["surfaces"][loss])
     steps = np.linspace(-result["span"], result["span"], len(z))
     height = np.maximum(z - z.min(), levels[0])  # the lowest point itself has no logarithm
-    filled = ax.contourf(steps, steps, height, levels, norm=LogNorm())
+    filled = ax.contourf(steps, steps, height, levels, norm=LogNorm(), extend="max")
     ax.contour(steps, steps, height, levels, colors="white", linewidths=0.4)
     row, column = np.unravel_index(z.argmin(), z.shape)
     ax.plot(0, 0, "wx", markersize=8, label="trained network")

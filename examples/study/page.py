@@ -48,7 +48,7 @@ def build(results: Path, target: Path) -> None:
         "flux_differences": partial(
             forest, {"equal steps": fluxes["steps"], "equal time": fluxes["time"]}, "cross entropy"
         ),
-        "landscape": partial(landscape.plot_landscape, first, columns=4),
+        "landscape": partial(landscape.plot_landscape, first),
         "gamma_search": partial(search.plot_search, found),
         "gamma_importances": partial(importances, found),
     }

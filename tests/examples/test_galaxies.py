@@ -105,7 +105,7 @@ def test_seeing_of_each_band() -> None:
     arcsec = (np.arange(64) - 32) * rendering.PIXEL
     sharpest = min(rendering.SEEING) / np.sqrt(8 * np.log(2))
     point = np.exp(-(arcsec[:, None] ** 2 + arcsec**2) / (2 * sharpest**2))
-    seen = rendering._broaden(np.broadcast_to(point, (5, 64, 64)))
+    seen = rendering._broaden(np.broadcast_to(point, (5, 64, 64)), 1.0)
     variance = (seen * arcsec**2).sum((1, 2)) / seen.sum((1, 2))
     np.testing.assert_allclose(np.sqrt(8 * np.log(2) * variance), rendering.SEEING, rtol=1e-3)
 
