@@ -151,7 +151,7 @@ def test_inputs_are_standardised_by_the_galaxies_to_train_on(real):
 
 
 def test_a_run_is_measured_on_the_held_out_galaxies(real):
-    row = fluxes.run(real, fluxes.GROUPS["+ all"], seed=3, steps=4, batch=16)
+    row = fluxes.run(real, ALL, seed=3, steps=4, batch=16)
     model, _ = fluxes.train(real, ALL, seed=3, steps=4, batch=16)
     probs = fluxes.masses(model, real.test.inputs).double().tolist()
     edges = real.bins.edges.tolist()
