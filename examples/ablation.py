@@ -100,11 +100,11 @@ def stopped(options: argparse.Namespace) -> Plan:
     On the validation galaxies: who has more time than it needs, may stop.
     """
     best: dict[tuple[str, int], str] = {}
+    runs = done(options)
     scores = {
         name: work.read(options.output / "validation" / f"{name}.json")["validation_crps"]
-        for name in done(options)
+        for name in runs
     }
-    runs = done(options)
     for name, (group, config) in runs.items():
         key = group, config.seed
         if key not in best or scores[name] < scores[best[key]]:

@@ -87,12 +87,17 @@ def value_table(
     """Means of the seeds ± their standard deviation: a row for each group, heads first."""
     rows = [["", *(METRICS[metric][0] for metric in metrics)]]
     for group in dict.fromkeys(run["group"] for run in runs):
-        cells = [group]
-        for metric in metrics:
-            seeds = METRICS[metric][1] * np.array(values(runs, group, test, metric))
-            cells.append(f"{seeds.mean():.3g} ± {seeds.std(ddof=1):.2g}")
-        rows.append(cells)
+        numbers = {metric: np.array(values(runs, group, test, metric)) for metric in metrics}
+        cells = [spread(METRICS[metric][1] * number) for metric, number in numbers.items()]
+        rows.append([group, *cells])
     return rows
+
+
+def spread(seeds: Any) -> str:
+    """Mean ± standard deviation; of one seed, its value."""
+    if len(seeds) == 1:
+        return f"{seeds[0]:.3g}"
+    return f"{np.mean(seeds):.3g} ± {np.std(seeds, ddof=1):.2g}"
 
 
 def difference_table(

@@ -6,9 +6,9 @@ observed, so that the term hands the network no measurement that it does not hav
 The split is one for all seeds; a seed fixes initialisation and order, the same for every group.
 """
 
-import statistics
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +28,7 @@ from photoz_losses import (
 )
 from photoz_losses.metrics import crps, log_score
 from photoz_losses.photometry import FilterSet, SyntheticPhotometry
+from study import turns
 
 TERMS = {"cde": CDELoss, "flux": FluxLoss, "crps": CRPSLoss}
 GROUPS: dict[str, dict[str, float]] = {  # weight of each term beside the cross entropy
@@ -162,17 +163,9 @@ def validation_crps(model: nn.Module, data: Data) -> float:
     return crps(probs, data.validation.z_spec, data.bins).item()
 
 
-def run(
-    data: Data,
-    weights: Mapping[str, float],
-    *,
-    seed: int,
-    steps: int = STEPS,
-    batch: int = BATCH,
-    lr: float = LR,
-) -> Row:
-    """Train from one seed; the metrics of the held-out galaxies, and what it took."""
-    model, seconds = train(data, weights, seed=seed, steps=steps, batch=batch, lr=lr)
+def run(data: Data, weights: Mapping[str, float], *, steps: int = STEPS, **options: Any) -> Row:
+    """Train as `train` does; the metrics of the held-out galaxies, and what it took."""
+    model, seconds = train(data, weights, steps=steps, **options)
     return measure(model, data) | {"seconds_a_step": seconds, "training_seconds": seconds * steps}
 
 
@@ -188,24 +181,12 @@ def seconds_a_step(
 ) -> dict[str, float]:
     """Seconds of a step of each group, all taking turns in one process.
 
-    The machine's load drifts: of the first group it is the median, of the others that times the
-    median over the rounds of how many times longer theirs took.
+    Of the first group the median; of the others that, times how many times longer they take.
     """
     warm_up = 5
     steps = {
-        name: training(data, weights, seed=0, steps=warm_up + rounds, batch=batch)
+        name: partial(next, training(data, weights, seed=0, steps=warm_up + rounds, batch=batch))
         for name, weights in groups.items()
     }
-    seconds: dict[str, list[float]] = {name: [] for name in groups}
-    for turn in range(warm_up + rounds):
-        for name, group in steps.items():
-            start = time.perf_counter()
-            next(group)
-            if turn >= warm_up:
-                seconds[name].append(time.perf_counter() - start)
-    first = next(iter(seconds.values()))
-    ratio = {
-        name: statistics.median(own / other for own, other in zip(values, first, strict=True))
-        for name, values in seconds.items()
-    }
-    return {name: statistics.median(first) * times for name, times in ratio.items()}
+    ratios, first = turns.ratios(steps, rounds, warm_up)
+    return {name: first * ratio for name, ratio in ratios.items()}

@@ -6,11 +6,10 @@ than a step of the network. What is real and what is rendered, ``galaxies.py`` s
 
 import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -29,6 +28,7 @@ from training import fit
 from photoz_losses import RedshiftBins, average_views, invariance_loss
 from photoz_losses.metrics import crps, entropy
 from photoz_losses.transforms import RandomDihedral, ResampleBackground
+from study import turns
 
 PAPER = {"gamma_flux": 0.1, "gamma_invariance": 0.1, "gamma_cde": 0.1}  # table 2
 GROUPS: dict[str, dict[str, Any]] = {
@@ -151,7 +151,6 @@ def run(sets: Sets, group: str, config: Config, half: bool, weights: Path) -> di
     start = time.perf_counter()
     module = fit(config, train, None, bins, progress=False, **parts(group, config, bins))
     seconds = time.perf_counter() - start
-    weights.parent.mkdir(parents=True, exist_ok=True)
     torch.save(module.network.state_dict(), weights)
     module.eval()
     usual = sets.tests["as trained"]
@@ -202,27 +201,20 @@ def validation_crps(sets: Sets, group: str, config: Config, weights: Path) -> fl
 def step_ratios(sets: Sets, groups: Sequence[str], batch: int, rounds: int) -> dict[str, float]:
     """Time of a step over that of the first group's, in turns: the median over the turns."""
     columns = {name: values[:batch] for name, values in sets.train.columns.items()}
-    modules = {
-        group: module_of(group, configured(group, 0, 1, batch, 1e-3), sets.bins) for group in groups
-    }
-    optimisers = {
-        group: torch.optim.Adam(one.parameters(), fused=True) for group, one in modules.items()
-    }
-    seconds: dict[str, list[float]] = {group: [] for group in groups}
-    for turn in range(rounds + 1):  # the first warms up
-        for group, module in modules.items():
-            start = time.perf_counter()
+
+    def step_of(group: str) -> Callable[[], None]:
+        module = module_of(group, configured(group, 0, 1, batch, 1e-3), sets.bins)
+        optimiser = torch.optim.Adam(module.parameters(), fused=True)
+
+        def step() -> None:
             total, _ = module.loss_terms(columns)
-            optimisers[group].zero_grad()
+            optimiser.zero_grad()
             total.backward()
-            optimisers[group].step()
-            if turn:
-                seconds[group].append(time.perf_counter() - start)
-    plain = next(iter(seconds.values()))
-    return {
-        group: median(one / first for one, first in zip(times, plain, strict=True))
-        for group, times in seconds.items()
-    }
+            optimiser.step()
+
+        return step
+
+    return turns.ratios({group: step_of(group) for group in groups}, rounds, warm_up=1)[0]
 
 
 def equal_time(steps: int, ratios: Mapping[str, float]) -> dict[str, int]:

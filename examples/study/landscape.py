@@ -31,6 +31,8 @@ from scipy.sparse.linalg import eigsh
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from study.work import rounded
+
 Batch = Mapping[str, Any]
 Direction = dict[str, Tensor]
 CROSS_ENTROPY, OBJECTIVE = LOSSES = ("cross entropy", "objective")
@@ -259,13 +261,9 @@ def measure(
         "seed": seed,
         "galaxies": sum(map(_size, batches)),
         "parameters": sum(parameter.numel() for parameter in parameters),
-        "surfaces": {name: [*map(_rounded, z.tolist())] for name, z in surfaces.items()},
-        "eigenvalues": {name: _rounded(values) for name, values in largest.items()},
+        "surfaces": {name: rounded(z.tolist()) for name, z in surfaces.items()},
+        "eigenvalues": rounded(largest),
     }
-
-
-def _rounded(values: Sequence[float]) -> list[float]:
-    return [float(f"{value:.6g}") for value in values]
 
 
 def plot_landscape(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evaluation import save_gallery, save_pit
+from evaluation import save_pit
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
@@ -30,8 +30,7 @@ def build(results: Path, target: Path) -> None:
     """Write every table as Markdown and every picture as PNG."""
     target.mkdir(parents=True, exist_ok=True)
     runs, fluxes = (work.read(results / f"{name}.json")["runs"] for name in ("runs", "fluxes"))
-    steps = [*fluxes["steps"], *fluxes.pop("searched")]
-    fluxes = {"steps": steps, "time": fluxes["time"]}
+    fluxes["steps"] += fluxes.pop("searched")
     for name, table in (image_tables(runs) | flux_tables(fluxes)).items():
         (target / f"{name}.md").write_text(markdown(table))
     measured = work.read(results / "landscape.json")["groups"]
@@ -118,9 +117,9 @@ def eigenvalue_table(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[
         cells = [group]
         for loss in landscape.LOSSES:
             values = [one["eigenvalues"][loss] for one in seeds]
-            cells += [spread([value[place] for value in values]) for place in (0, -1)]
+            cells += [compare.spread([value[place] for value in values]) for place in (0, -1)]
         planes = [np.array(one["surfaces"][landscape.CROSS_ENTROPY]) for one in seeds]
-        cells.append(spread([rise(plane) for plane in planes]))
+        cells.append(compare.spread([rise(plane) for plane in planes]))
         rows.append(cells)
     return rows
 
@@ -130,12 +129,6 @@ def rise(surface: Any) -> float:
     middle = len(surface) // 2
     ends = [middle - middle // 2, middle + middle // 2]
     return float(surface[np.ix_(ends, ends)].mean() - surface[middle, middle])
-
-
-def spread(values: Sequence[float]) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.3g}"
-    return f"{np.mean(values):.3g} ± {np.std(values, ddof=1):.2g}"
 
 
 def markdown(table: Sequence[Sequence[str]]) -> str:
@@ -230,6 +223,4 @@ def appendices(kept: Mapping[str, Any], target: Path) -> None:
     for name, group in groups.items():
         path = target / f"densities_{name.replace(' ', '_').replace(',', '')}.png"
         bins = RedshiftBins.uniform(0.0, 0.4, group["views"].shape[-1])
-        n = len(group["pictures"])
-        text = f"{name}: {group['views'].shape[1]} random views of each galaxy"
-        save_gallery(path, group["pictures"], group["views"], group["z_spec"][:n], bins, text)
+        pictures.draw_gallery(path, name, group, bins)

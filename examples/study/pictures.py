@@ -49,15 +49,17 @@ def draw(folder: Path, name: str, title: str, group: Shown, bins: RedshiftBins) 
     save_redshifts(folder / f"{name}_redshifts.png", *pair, threshold=OUTLIER)
     ends = {"low": group["low"], "high": group["high"]}
     save_redshifts(folder / f"{name}_intervals.png", *pair, threshold=OUTLIER, **ends)
-    n = len(group["pictures"])
+    draw_gallery(folder / f"{name}_densities.png", title, group, bins)
+
+
+def draw_gallery(path: Path, title: str, group: Shown, bins: RedshiftBins) -> None:
+    """Figures 10 to 12."""
+    z_spec = group["z_spec"][: len(group["pictures"])]
     text = f"{title}: {group['views'].shape[1]} random views of each galaxy"
-    gallery = group["pictures"], group["views"], group["z_spec"][:n]
-    save_gallery(folder / f"{name}_densities.png", *gallery, bins, text)
+    save_gallery(path, group["pictures"], group["views"], z_spec, bins, text)
 
 
-def thinned(
-    group: Shown, galaxies: int = 6, views: int = 10, merged: int = MERGED
-) -> dict[str, Any]:
+def thinned(group: Shown, galaxies: int = 6, views: int = 10) -> dict[str, Any]:
     """A part that is small enough to be kept: fewer galaxies and views, bins merged by threes."""
     masses = group["views"][:galaxies, :views].unflatten(-1, (-1, MERGED)).sum(-1)
     columns = {name: group[name].tolist() for name in COLUMNS}

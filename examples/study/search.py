@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from study.fluxes import BATCH, LR, STEPS, Data, prepare, steps_an_epoch, training, validation_crps
 from study.trials import NAME, Target, finished, opened, work
+from study.work import rounded
 
 RANGES = {  # about those where a term is a thousandth of the cross entropy, and as large
     "flux": (1e-3, 10.0),
@@ -85,11 +86,11 @@ def summary(folder: Path) -> dict[str, Any]:
     complete = [trial for trial in trials if not trial["pruned"]]
     return {
         "settings": attributes["settings"],
-        "baseline": digits(attributes["baseline"]) if "baseline" in attributes else None,
+        "baseline": rounded(attributes.get("baseline")),
         "best": min(complete, key=lambda trial: trial["validation_crps"]),
         "complete": len(complete),
         "pruned": len(trials) - len(complete),
-        "importances": {name: digits(value) for name, value in importances.items()},
+        "importances": rounded(importances),
         "trials": trials,
     }
 
@@ -100,14 +101,9 @@ def described(trial: FrozenTrial) -> dict[str, Any]:
         "number": trial.number,
         "pruned": trial.state == TrialState.PRUNED,
         "epochs": trial.last_step,
-        "weights": {name: digits(trial.params[name]) for name in RANGES},
-        "validation_crps": digits(trial.values[0]),
+        "weights": rounded({name: trial.params[name] for name in RANGES}),
+        "validation_crps": rounded(trial.values[0]),
     }
-
-
-def digits(value: float) -> float:
-    """Six of them."""
-    return float(f"{value:.6g}")
 
 
 def plot_importances(found: Mapping[str, Any], ax: Axes) -> Axes:

@@ -111,6 +111,7 @@ def two_views(
     if detach:
         with torch.no_grad():
             other = _seen(view, take(images), *map(take, view_inputs))
+        # First: buffers that the backward needs must not change after the images' forward.
         answer = _without_gradient(model, other, [take(x) for x in extra])
         logits_transformed = _rows_of(answer, M)
         if not torch.compiler.is_compiling():  # autocast keeps weights cast without a gradient
