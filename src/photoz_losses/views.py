@@ -338,7 +338,10 @@ def rotation_derivative(model: Model, images: Tensor, *extra: Any) -> tuple[Tens
     >>> derivative.shape
     torch.Size([2, 3])
     """
-    answer: tuple[Tensor, Tensor] = _untraced(model, images, *extra)
+    along: Any = _along_rotation
+    if torch.compiler.is_compiling():  # no forward mode there; importing disable takes seconds
+        along = torch.compiler.disable(_along_rotation)
+    answer: tuple[Tensor, Tensor] = along(model, images, *extra)
     return answer
 
 
@@ -356,6 +359,3 @@ def _along_rotation(model: Model, images: Tensor, *extra: Any) -> tuple[Tensor, 
             "may lie between the two"
         )
     return logits, derivative
-
-
-_untraced: Any = torch.compiler.disable(_along_rotation)  # torch.compile knows no forward mode
