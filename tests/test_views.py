@@ -8,7 +8,7 @@ import torch
 from rendered import profile
 from torch import nn
 from torch._subclasses import FakeTensorMode
-from torchvision.models import resnet18
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from photoz_losses import (
     InvarianceLoss,
@@ -428,14 +428,14 @@ def convolutions(training):
     return nn.Sequential(*layers, *more).double().train(training)
 
 
-def resnet(training):
+def resnet(training, blocks=2):
     torch.manual_seed(0)
-    return resnet18(num_classes=C).double().train(training)
+    return ResNet(BasicBlock, [blocks] * 4, num_classes=C).double().train(training)
 
 
 def resnet_without_kinks(training):
     """A second derivative does not exist where a ReLU or a maximum switches."""
-    model = resnet(training)
+    model = resnet(training, blocks=1)  # which has every kind of layer that two have
     model.maxpool = nn.AvgPool2d(3, 2, 1)
     for module in list(model.modules()):
         if hasattr(module, "relu"):

@@ -20,6 +20,7 @@ def run(script: str, folder: Path, *options: str) -> None:
     subprocess.run(command, check=True, env=environment, cwd=folder, capture_output=True)
 
 
+@pytest.mark.slow
 def test_every_way_to_ask_for_invariance_trains_and_is_measured(tmp_path):
     sizes = "--galaxies 40 --seeds 1 --epochs 1 --batch 14 --bins 20 --n-views 1"
     run("examples/invariance.py", tmp_path, *sizes.split(), "--output", tmp_path / "out")

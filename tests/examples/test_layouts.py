@@ -64,31 +64,36 @@ def test_it_is_refused_on_a_cpu_alone_and_only_where_the_channels_come_last():
         check_layout(build(), "cpu", {"channels_last": True, "compile": True})
 
 
-def script(job: str) -> list[str]:
-    """The lines that a job of this file's own prints."""
+@pytest.fixture(scope="module")
+def printed() -> dict[str, list[str]]:
+    """What each job of this file's own prints; all in one process, whose imports take the time."""
     known = [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
     paths = os.pathsep.join([*map(str, ROOMS), *known])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    command = [sys.executable, __file__, job]
+    command = [sys.executable, __file__]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.returncode}: {done.stderr}"
-    return done.stdout.splitlines()
+    jobs: dict[str, list[str]] = {}
+    for line in done.stdout.splitlines():
+        job, said = line.split(": ", 1)
+        jobs.setdefault(job, []).append(said)
+    return jobs
 
 
-def test_the_trainer_refuses_a_network_with_such_a_layer():
-    last, compiled = script("refused")
+def test_the_trainer_refuses_a_network_with_such_a_layer(printed):
+    last, compiled = printed["refused"]
     for option, said in {"channels_last": last, "compile": compiled}.items():
         assert said.startswith(f"{option} must be false on a CPU for this network: oneDNN")
         assert "of shortcut, a 1 x 1 convolution" in said
 
 
-def test_the_small_network_trains_in_both_layouts_alike():
-    (moved,) = script("alike")
+def test_the_small_network_trains_in_both_layouts_alike(printed):
+    (moved,) = printed["alike"]
     assert float(moved) < 0.01
 
 
-def test_every_other_convolution_has_one_gradient_in_both_layouts():
-    worst = {name: float(value) for name, value in map(str.split, script("gradients"))}
+def test_every_other_convolution_has_one_gradient_in_both_layouts(printed):
+    worst = {name: float(value) for name, value in map(str.split, printed["gradients"])}
     assert worst.keys() == NETWORKS.keys()
     assert max(worst.values()) < 1e-5
 
@@ -98,7 +103,7 @@ def refused() -> None:
         try:
             tiny_training.train(replace(tiny_training.CONFIG, **{option: True}), network=Strided())
         except ValueError as error:
-            print(error)
+            print("refused:", error)
 
 
 def alike() -> None:
@@ -110,7 +115,7 @@ def alike() -> None:
     begun = tiny_training.PhotozModule(tiny_training.CONFIG, tiny_training.BINS).network
     start = torch.cat([value.flatten() for value in begun.parameters()])
     usual, other = ends
-    print(float((other - usual).norm() / (usual - start).norm()))
+    print("alike:", float((other - usual).norm() / (usual - start).norm()))
 
 
 def gradients() -> None:
@@ -130,7 +135,8 @@ def gradients() -> None:
             network(torch.randn(4, 5, 32, 32), torch.zeros(4))
         for handle in notes:
             handle.remove()
-        print(name, max(difference(layer, shape) for (_, shape), layer in shapes.items()))
+        worst = max(difference(layer, shape) for (_, shape), layer in shapes.items())
+        print("gradients:", name, worst)
 
 
 def difference(layer: nn.Module, shape: torch.Size) -> float:
@@ -150,4 +156,5 @@ def difference(layer: nn.Module, shape: torch.Size) -> float:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"refused": refused, "alike": alike, "gradients": gradients}[sys.argv[1]]()
+    for job in (refused, alike, gradients):
+        job()

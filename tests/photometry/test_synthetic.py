@@ -32,7 +32,9 @@ def without_signs(wavelength, filters, flux, nu, denominator):
 # Against the double loop -------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=[0.02, 0.15, 0.35])
+@pytest.fixture(
+    scope="module", params=[0.15, *(pytest.param(z, marks=pytest.mark.slow) for z in (0.02, 0.35))]
+)
 def sdss(request):
     """A noisy signed spectrum on SDSS's grid at 180 bins' shifts, with the double loop's answer."""
     filters = FilterSet.from_speclite("sdss2010-*")
