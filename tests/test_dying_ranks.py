@@ -1,0 +1,171 @@
+"""A rank that dies, or hangs, in the middle of work that all ranks share: the others stop."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from ranks import PATIENCE, endings, needs_gloo
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from photoz_losses import CDELoss, RedshiftBins, RedshiftCrossEntropy, TotalLoss
+from photoz_losses.metrics import MAD
+
+BOUND = 30.0  # seconds; below PATIENCE, the timeout of the group
+HANGING = 3.0  # seconds, the timeout of the group of which a rank hangs
+BINS = RedshiftBins.uniform(0.0, 0.4, 6)
+GONE = "Connection (closed|reset) by peer|Broken pipe"
+
+
+def train(end, group=None):
+    """Steps of a small network; the last rank ends in the middle of the third backward."""
+    torch.manual_seed(0)
+    model = DistributedDataParallel(nn.Linear(5, 6), process_group=group)
+    loss = TotalLoss({"ce": (1.0, RedshiftCrossEntropy(BINS)), "cde": (0.1, CDELoss(BINS))})
+    colours, z_spec = torch.randn(4, 5), 0.4 * torch.rand(4)
+    for step in range(4):
+        logits = model(colours)
+        if step == 2 and dist.get_rank() == dist.get_world_size() - 1:
+            logits.register_hook(lambda gradient: end())
+        loss(logits=logits, z_spec=z_spec)[0].backward()
+
+
+def compute(end):
+    """A metric over the ranks; the last one ends when it has sent the first of three states."""
+    sent = []
+
+    def gather(state, group=None):
+        if sent and dist.get_rank() == dist.get_world_size() - 1:
+            end()
+        sent.append(state)
+        return gather_all_tensors(state, group)
+
+    metric = MAD(dist_sync_fn=gather)
+    metric.update(torch.rand(5), torch.rand(5))
+    metric.compute()
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave():
+    os._exit(3)
+
+
+def hang():
+    time.sleep(3 * HANGING)
+    os._exit(3)
+
+
+def killed_in_a_step(rank, ranks):
+    train(kill)
+
+
+def left_in_a_step(rank, ranks):
+    train(leave)
+
+
+def killed_in_a_metric(rank, ranks):
+    compute(kill)
+
+
+def left_in_a_metric(rank, ranks):
+    compute(leave)
+
+
+def hung_in_a_step(rank, ranks):
+    dist.barrier()
+    train(hang, dist.new_group(timeout=timedelta(seconds=HANGING)))
+
+
+@needs_gloo
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize(
+    ("scenario", "code"),
+    [
+        (killed_in_a_step, -signal.SIGKILL),
+        (left_in_a_step, 3),
+        (killed_in_a_metric, -signal.SIGKILL),
+        (left_in_a_metric, 3),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_when_a_rank_dies_the_others_stop_with_an_error(scenario, code, ranks):
+    *others, dead = endings(scenario, ranks)
+    assert dead.exitcode == code
+    for other in others:
+        assert other.exitcode == 1
+        assert other.seconds < BOUND < PATIENCE
+        assert re.search(f"RuntimeError: .*({GONE})", other.complaints), other.complaints
+
+
+@needs_gloo
+def test_when_a_rank_hangs_the_others_stop_after_the_timeout_of_the_group():
+    *others, hanging = endings(hung_in_a_step, 3)
+    assert hanging.exitcode == 3  # by itself, three timeouts later
+    for other in others:
+        assert other.exitcode == 1
+        assert other.seconds < hanging.seconds - HANGING / 2
+        assert re.search(r"RuntimeError: .*[Tt]imed out", other.complaints), other.complaints
+
+
+@needs_gloo
+@pytest.mark.slow
+@pytest.mark.parametrize("work", ["script", "trainer"])
+def test_when_a_rank_dies_torchrun_stops_the_others(work, tmp_path):
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", __file__]
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.getenv("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, *command, work, tmp_path],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE,
+    )
+    ended = time.time()
+    assert done.returncode == 1
+    assert "Signal 9 (SIGKILL) received by PID" in done.stderr
+    assert ended - float((tmp_path / "died").read_text()) < BOUND
+    left = {int(file.name) for file in (tmp_path / "ranks").iterdir()}
+    assert len(left) == 3
+    assert not [pid for pid in left if Path("/proc", str(pid)).exists()]
+
+
+def started_by_torchrun(work, folder):
+    """Train until the last rank is killed; in the script, the first is busy with other things."""
+    (folder / "ranks").mkdir(exist_ok=True)
+    (folder / "ranks" / str(os.getpid())).touch()
+
+    def end():
+        (folder / "died").write_text(str(time.time()))
+        kill()
+
+    if work == "script":
+        dist.init_process_group("gloo")
+        if dist.get_rank() == 0:
+            time.sleep(10 * BOUND)
+        train(end)
+    else:
+        import tiny_training
+
+        class Killed(tiny_training.KillAt):
+            def on_train_batch_start(self, trainer, *args):
+                if trainer.global_step == self.step and trainer.global_rank == 2:
+                    end()
+
+        tiny_training.train_deterministically(3, folder=folder, callbacks=[Killed(2)])
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    started_by_torchrun(sys.argv[1], Path(sys.argv[2]))
