@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,12 +23,13 @@ from photoz_losses.metrics import MAD
 
 BOUND = 30.0  # seconds; below PATIENCE, the timeout of the group
 HANGING = 3.0  # seconds, the timeout of the group of which a rank hangs
+GRACE = 30.0  # seconds that torchrun gives a rank to end, before it kills it
 BINS = RedshiftBins.uniform(0.0, 0.4, 6)
 GONE = "Connection (closed|reset) by peer|Broken pipe"
 
 
-def train(end, group=None):
-    """Steps of a small network; the last rank ends in the middle of the third backward."""
+def train(end, group=None, meanwhile=lambda: None):
+    """Steps of a small network; the last rank ends in the third backward, and the first is late."""
     torch.manual_seed(0)
     model = DistributedDataParallel(nn.Linear(5, 6), process_group=group)
     loss = TotalLoss({"ce": (1.0, RedshiftCrossEntropy(BINS)), "cde": (0.1, CDELoss(BINS))})
@@ -36,6 +38,8 @@ def train(end, group=None):
         logits = model(colours)
         if step == 2 and dist.get_rank() == dist.get_world_size() - 1:
             logits.register_hook(lambda gradient: end())
+        if step == 2 and dist.get_rank() == 0:
+            meanwhile()
         loss(logits=logits, z_spec=z_spec)[0].backward()
 
 
@@ -121,8 +125,15 @@ def test_when_a_rank_hangs_the_others_stop_after_the_timeout_of_the_group():
 
 @needs_gloo
 @pytest.mark.slow
-@pytest.mark.parametrize("work", ["script", "trainer"])
-def test_when_a_rank_dies_torchrun_stops_the_others(work, tmp_path):
+@pytest.mark.parametrize(
+    ("work", "message", "bound"),
+    [
+        ("script", r"Signal 9 \(SIGKILL\) received by PID", BOUND),
+        ("trainer", r"Signal 9 \(SIGKILL\) received by PID", BOUND),
+        ("hanging trainer", r"RuntimeError: .*[Tt]imed out", HANGING + GRACE + BOUND),
+    ],
+)
+def test_when_a_rank_fails_torchrun_stops_the_others(work, message, bound, tmp_path):
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", __file__]
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.getenv("PYTHONPATH")])])
     done = subprocess.run(
@@ -134,36 +145,41 @@ def test_when_a_rank_dies_torchrun_stops_the_others(work, tmp_path):
     )
     ended = time.time()
     assert done.returncode == 1
-    assert "Signal 9 (SIGKILL) received by PID" in done.stderr
-    assert ended - float((tmp_path / "died").read_text()) < BOUND
-    left = {int(file.name) for file in (tmp_path / "ranks").iterdir()}
-    assert len(left) == 3
-    assert not [pid for pid in left if Path("/proc", str(pid)).exists()]
+    assert re.search(message, done.stderr), done.stderr
+    assert ended - float((tmp_path / "failed").read_text()) < bound
+    ranks = {int(file.name) for file in (tmp_path / "ranks").iterdir()}
+    assert len(ranks) == 3
+    assert not [pid for pid in ranks if Path("/proc", str(pid)).exists()]
 
 
 def started_by_torchrun(work, folder):
-    """Train until the last rank is killed; in the script, the first is busy with other things."""
+    """Train until the last rank fails; in the script, the first is busy with other things."""
     (folder / "ranks").mkdir(exist_ok=True)
     (folder / "ranks" / str(os.getpid())).touch()
 
     def end():
-        (folder / "died").write_text(str(time.time()))
-        kill()
+        (folder / "failed").write_text(str(time.time()))
+        time.sleep(10 * BOUND) if work == "hanging trainer" else kill()
 
     if work == "script":
         dist.init_process_group("gloo")
-        if dist.get_rank() == 0:
-            time.sleep(10 * BOUND)
-        train(end)
+        train(end, meanwhile=lambda: time.sleep(10 * BOUND))
     else:
-        import tiny_training
+        train_by_lightning(end)
 
-        class Killed(tiny_training.KillAt):
-            def on_train_batch_start(self, trainer, *args):
-                if trainer.global_step == self.step and trainer.global_rank == 2:
-                    end()
 
-        tiny_training.train_deterministically(3, folder=folder, callbacks=[Killed(2)])
+def train_by_lightning(end):
+    """The trainer of the examples."""
+    import tiny_training
+
+    class Failing(tiny_training.L.Callback):
+        def on_train_batch_start(self, trainer, *args):
+            if trainer.global_step == 2 and trainer.global_rank == 2:
+                end()
+
+    config = replace(tiny_training.CONFIG, devices=3, batch=12, timeout=HANGING)
+    network, view = tiny_training.Flat(), tiny_training.Flip()
+    tiny_training.train(config, network=network, view=view, callbacks=[Failing()])
 
 
 if __name__ == "__main__":

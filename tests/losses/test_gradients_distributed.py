@@ -1,4 +1,4 @@
-"""Gradients of unequal shares of a batch over ranks: those of one process that sees every galaxy."""
+"""Gradients of unequal shares of a batch over ranks: those of one process that sees all of it."""
 
 import doctest
 from pathlib import Path
@@ -177,5 +177,5 @@ def test_without_the_recipe_they_are_the_mean_of_the_ranks_means(outcomes, case)
     for seen in outcomes:
         got = seen[case, shares, "naive"]
         torch.testing.assert_close(got, each.mean(0), rtol=1e-12, atol=1e-13)
-        print(case, shares, float((got - expected).norm() / expected.norm()))
-        assert (got - expected).norm() > 0.05 * expected.norm()
+        off = (got - expected).norm() / expected.norm()
+        assert (0.2 if shares == (4, 3, 1) else 0.1) < off < 0.9  # as the page says
