@@ -54,6 +54,7 @@ class Config:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
     nodes: int = 1
+    timeout: float = 1800.0  # seconds that a rank waits for the others, before it stops
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     accumulate: int = 1
     workers: int = 0  # processes that read images, beside the one that trains
@@ -75,6 +76,8 @@ class Config:
             )
         if self.precision == "fp16" and self.device == "cpu":
             raise ValueError("precision fp16 needs a GPU: use bf16 on a CPU")
+        if not 0 < self.timeout < float("inf"):
+            raise ValueError(f"timeout must be positive and finite, got {self.timeout}")
 
     @classmethod
     def read(cls, *paths: str | Path, **overrides: Any) -> Self:

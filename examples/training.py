@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from checkpoints import LAST, AtomicFiles, Checkpoints
 from config import Config
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from loading import Batches, in_order, loader, size
 from module import PhotozModule
 from torch import Tensor
@@ -81,7 +83,7 @@ def build_trainer(
         accelerator=config.device,
         devices=config.devices,
         num_nodes=config.nodes,
-        strategy="ddp" if several else "auto",
+        strategy=DDPStrategy(timeout=timedelta(seconds=config.timeout)) if several else "auto",
         sync_batchnorm=several and config.device != "cpu",  # torch has it for GPUs alone
         precision=PRECISIONS[config.precision],
         max_epochs=-1 if config.steps else config.epochs,

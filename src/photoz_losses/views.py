@@ -305,9 +305,10 @@ def rotation_derivative(model: Model, images: Tensor, *extra: Any) -> tuple[Tens
     calls them by `torch.nn` or `torch.nn.functional`. A compiled model runs uncompiled, and the
     call breaks a compiled graph.
 
-    Not for models with attention, GLU or activation checkpointing, nor for DistributedDataParallel
-    with ``find_unused_parameters`` or ``static_graph``: torch has no forward mode for these, or
-    none that can be differentiated, and raises, some of it only in the backward.
+    Not for models with attention, GLU, activation checkpointing or (on several ranks)
+    SyncBatchNorm, nor for DistributedDataParallel with ``find_unused_parameters`` or
+    ``static_graph``: torch has no forward mode for these, or none that can be differentiated, and
+    raises, some of it only in the backward.
 
     Parameters
     ----------

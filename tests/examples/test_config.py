@@ -75,6 +75,7 @@ def test_what_is_no_option_or_no_value_of_it_is_refused(name, value, message):
         {"batch": 30, "accumulate": 4},
         {"batch": 4, "devices": 4},
         {"precision": "fp16", "device": "cpu"},
+        {"timeout": 0.0},
     ],
 )
 def test_values_that_could_train_nothing_are_refused(values):

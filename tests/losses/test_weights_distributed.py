@@ -1,22 +1,14 @@
-"""Weights over two processes: all ranks weigh alike, as one process does that sees every galaxy.
-
-The processes run this file as a script, so that it does not matter how pytest imported it.
-"""
-
-import sys
-from pathlib import Path
+"""Weights over ranks: all ranks weigh alike, as one process does that sees every galaxy."""
 
 import pytest
 import torch
-import torch.distributed as dist
-from ranks import run_ranks
+from ranks import needs_gloo, on_ranks
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from photoz_losses import ReLoBRaLo, TotalLoss, UncertaintyWeights, WeightSchedule
 
-RANKS, STEPS = 2, 12
-PATIENCE = 120  # seconds
+STEPS, GALAXIES = 12, 12  # on all ranks together
 
 
 class Distance(nn.Module):
@@ -33,14 +25,15 @@ class Size(nn.Module):
         return right.abs().mean()
 
 
-def batches():
-    """Per step and rank, four galaxies each."""
+def batches(rank=0, ranks=1):
+    """Of each step, the galaxies of this rank."""
     generator = torch.Generator().manual_seed(2)
-    return torch.randn(STEPS, RANKS, 4, 2, generator=generator, dtype=torch.float64)
+    whole = torch.randn(STEPS, GALAXIES, 2, generator=generator, dtype=torch.float64)
+    return whole.chunk(ranks, dim=1)[rank]
 
 
-def trained(rank, weighting, wrap=lambda module: module):
-    """What the loss keeps after each step: `rank` None sees the galaxies of both."""
+def trained(weighting, *place, wrap=lambda module: module):
+    """Weights after each step; of one process that sees all galaxies where no place is given."""
     names = ["distance", "size"]
     scheme = {
         "relobralo": lambda: ReLoBRaLo(names, alpha=0.8, rho=0.5),
@@ -58,8 +51,7 @@ def trained(rank, weighting, wrap=lambda module: module):
         wrapped = torch.compile(wrapped, fullgraph=True, backend="aot_eager")
     optimizer = torch.optim.SGD(loss.parameters(), lr=0.3) if weighting == "uncertainty" else None
     kept = []
-    for t, both in enumerate(batches()):
-        rows = both.flatten(0, 1) if rank is None else both[rank]
+    for t, rows in enumerate(batches(*place)):
         total, _ = wrapped(left=rows[:, 0] / (1 + t), right=rows[:, 1])
         if optimizer is not None:
             optimizer.zero_grad()
@@ -70,41 +62,38 @@ def trained(rank, weighting, wrap=lambda module: module):
     return kept
 
 
-def one_process(rank, folder):
-    """Train as this rank and save what it kept."""
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS
-    )
+def each_weighting(rank, ranks):
+    """What this rank weighs by in each way."""
     kept = {
-        "relobralo": trained(rank, "relobralo"),
-        "compiled": trained(rank, "compiled"),
-        "uncertainty": trained(rank, "uncertainty", DistributedDataParallel),
+        "relobralo": trained("relobralo", rank, ranks),
+        "uncertainty": trained("uncertainty", rank, ranks, wrap=DistributedDataParallel),
     }
-    torch.save(kept, Path(folder, f"{rank}.pt"))
-    dist.barrier()
-    dist.destroy_process_group()
+    if ranks == 2:  # takes seconds
+        kept["compiled"] = trained("compiled", rank, ranks)
+    return kept
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """What each rank kept."""
-    folder = tmp_path_factory.mktemp("ranks")
-    complaints = run_ranks(__file__, lambda rank: [str(rank), str(folder)], RANKS, PATIENCE)
-    files = [folder / f"{rank}.pt" for rank in range(RANKS)]
-    assert all(file.exists() for file in files), complaints
-    return [torch.load(file) for file in files]
+@pytest.fixture(scope="module", params=[2, 3])
+def kept(request):
+    return on_ranks(each_weighting, request.param)
 
 
-@pytest.mark.skipif(not dist.is_gloo_available(), reason="torch was built without gloo")
-@pytest.mark.parametrize("weighting", ["relobralo", "compiled", "uncertainty"])
-def test_two_processes_weigh_as_one_that_sees_everything(weighting, kept):
-    expected = trained(None, weighting)
-    assert expected[0][0] != expected[-1][0]
-    for rank in range(RANKS):
-        for row, wanted in zip(kept[rank][weighting], expected, strict=True):
+def check(kept, weighting, of_one):
+    for of_rank in kept:
+        assert of_rank[weighting] == kept[0][weighting]
+        for row, wanted in zip(of_rank[weighting], of_one, strict=True):
             assert row == pytest.approx(wanted, rel=1e-12)
-    assert kept[0][weighting] == kept[1][weighting]
 
 
-if __name__ == "__main__":
-    one_process(int(sys.argv[1]), sys.argv[2])
+@needs_gloo
+@pytest.mark.parametrize("weighting", ["relobralo", "uncertainty"])
+def test_ranks_weigh_as_one_process_that_sees_everything(weighting, kept):
+    expected = trained(weighting)
+    assert expected[0][0] != expected[-1][0]
+    check(kept, weighting, expected)
+
+
+@needs_gloo
+@pytest.mark.parametrize("kept", [2], indirect=True)
+def test_compiled_ranks_weigh_as_one_process_that_is_not(kept):
+    check(kept, "compiled", trained("relobralo"))

@@ -1,17 +1,12 @@
-"""Metrics over two processes with unequal shares: exactly what one process gets from everything.
-
-The processes run this file as a script, so that it does not matter how pytest imported it.
-"""
-
-import sys
-from pathlib import Path
+"""Metrics over ranks with unequal shares: exactly what one process gets from everything."""
 
 import pytest
 import torch
 import torch.distributed as dist
-from ranks import run_ranks
+from ranks import needs_gloo, on_ranks
+from torchmetrics import Metric
 
-from photoz_losses import RedshiftBins
+from photoz_losses import RedshiftBins, metrics
 from photoz_losses.metrics import (
     CRPS,
     MAD,
@@ -30,13 +25,13 @@ from photoz_losses.metrics import (
     photo_z_metrics,
 )
 
-GALAXIES, RANKS = 11, 2
-SHARES = {
-    "unequal": [slice(0, 7), slice(7, 11)],
-    "one empty batch": [slice(0, 11), slice(11, 11)],
-    "one without a batch": [slice(0, 11), None],  # last: it may not leave the ranks in step
+GALAXIES, CUTS = 11, [0.0, 0.4, 0.8, 1.2]
+SHARES = {  # on two and on three ranks; None: no batch at all
+    "unequal": [(7, 4), (6, 4, 1)],
+    "one empty batch": [(11, 0), (7, 0, 4)],
+    "one without a batch": [(None, 11), (8, 3, None)],
+    "one with all": [(11, None), (None, 11, None)],
 }
-PATIENCE = 60  # seconds
 
 
 def galaxies():
@@ -47,10 +42,9 @@ def galaxies():
     return bins, probs, 1.5 * torch.rand(GALAXIES, generator=generator, dtype=torch.float64)
 
 
-def measured(share, batch=3):
-    """Every metric on a share of the galaxies, batch by batch, and over all ranks if there are."""
-    bins, probs, z_spec = galaxies()
-    metrics = {
+def of_points():
+    """Metrics of point estimates."""
+    return {
         "mad": MAD(),
         "centred mad": MAD(centered=True),
         "bias": Bias(),
@@ -61,6 +55,12 @@ def measured(share, batch=3):
         "histogram": MAD(approximate=50),
         "on the cpu": Bias(compute_on_cpu=True),
         "moved": MAD().to(torch.float32),
+    }
+
+
+def of_densities(bins):
+    """Metrics of masses; the entropy takes no redshifts."""
+    return {
         "pit": PIT(bins),
         "cde": CDELoss(bins),
         "crps": CRPS(bins),
@@ -71,68 +71,64 @@ def measured(share, batch=3):
         "pit histogram": PITStatistics(bins, approximate=50),
         "entropy": Entropy(bins),
     }
+
+
+def measured(share, batch=4):
+    """Every metric on a share of the galaxies, batch by batch, and over all ranks if there are."""
+    bins, probs, z_spec = galaxies()
+    points, densities = of_points(), of_densities(bins)
     weighted = {"weighted mad": MAD(), "weighted histogram": SigmaIQR(approximate=50)}
-    partly = {"partly weighted mad": MAD()}
-    per_bin = Binned(MAD(), [0.0, 0.4, 0.8, 1.2])
+    partly = MAD()  # weights come with some of the batches
+    per_bin = {"per bin": Binned(MAD(), CUTS), "densities per bin": Binned(CRPS(bins), CUTS)}
     presets = {name: photo_z_metrics(bins, name) for name in ("paper", "rail")}
     presets["histograms"] = photo_z_metrics(bins, "rail", approximate=50)
-    densities = {"pit", "cde", "crps", "log score", "brier", "coverage"}
-    densities |= {"pit statistics", "pit histogram"}
-    if share is not None:
-        probs, z_spec = probs[share], z_spec[share]
-        for start in range(0, max(len(z_spec), 1), batch):
-            rows = slice(start, start + batch)
-            for name, metric in metrics.items():
-                if name == "entropy":
-                    metric.update(probs[rows])
-                    continue
-                prediction = probs[rows] if name in densities else bins.mean(probs[rows])
-                metric.update(prediction, z_spec[rows])
-            z_phot = bins.mean(probs[rows])
-            for metric in weighted.values():
-                metric.update(z_phot, z_spec[rows], weights=1 + z_spec[rows])
-            for metric in partly.values():  # weights come with other batches on other ranks
-                ones = torch.ones_like(z_phot) if start else None
-                metric.update(z_phot, z_spec[rows], weights=ones)
-            per_bin.update(z_phot, z_spec[rows], by=z_spec[rows])
-            for preset in presets.values():
-                preset.update(probs=probs[rows], z_spec=z_spec[rows])
-    each = {**metrics, **weighted, **partly, "per bin": per_bin, **presets}
+    for start in () if share is None else range(share.start, max(share.stop, 1), batch):
+        rows = slice(start, min(start + batch, share.stop))
+        p, z = probs[rows], z_spec[rows]
+        z_phot = bins.mean(p)
+        for metric in points.values():
+            metric.update(z_phot, z)
+        for name, metric in densities.items():
+            metric.update(*((p,) if name == "entropy" else (p, z)))
+        for metric in weighted.values():
+            metric.update(z_phot, z, weights=1 + z)
+        partly.update(z_phot, z, weights=None if start % 2 else torch.ones_like(z))
+        per_bin["per bin"].update(z_phot, z, by=z)
+        per_bin["densities per bin"].update(p, z, by=z)
+        for preset in presets.values():
+            preset.update(probs=p, z_spec=z)
+    each = {**points, **densities, **weighted, "partly weighted mad": partly, **per_bin, **presets}
     return {name: metric.compute() for name, metric in each.items()}
 
 
-def one_process(rank, folder):
-    """Measure this rank's shares together with the other rank's, and save what it sees."""
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS
-    )
-    for name, shares in SHARES.items():
-        torch.save(measured(shares[rank]), Path(folder, f"{name} {rank}.pt"))
+def each_share(rank, ranks):
+    """What this rank measures of its shares together with the others."""
+    seen = {}
+    for name, (of_two, of_three) in SHARES.items():
+        counts = of_two if ranks == 2 else of_three
+        first = sum(count or 0 for count in counts[:rank])
+        none = counts[rank] is None
+        seen[name] = measured(None if none else slice(first, first + counts[rank]))
         dist.barrier()
-    dist.destroy_process_group()
+    return seen
 
 
-@pytest.fixture(scope="module")
-def measurements(tmp_path_factory):
-    """Folder of what the ranks saw, and what they complained about."""
-    folder = tmp_path_factory.mktemp("ranks")
-    complaints = run_ranks(__file__, lambda rank: [str(rank), str(folder)], RANKS, PATIENCE)
-    return folder, complaints
+@pytest.fixture(scope="module", params=[2, 3])
+def measurements(request):
+    """What each rank saw."""
+    return on_ranks(each_share, request.param)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not dist.is_gloo_available(), reason="torch was built without gloo")
-@pytest.mark.parametrize("shares", SHARES)
-def test_two_processes_get_what_one_gets(shares, measurements):
-    folder, complaints = measurements
-    expected = measured(slice(None))
-    for rank in range(RANKS):
-        file = folder / f"{shares} {rank}.pt"
-        assert file.exists(), complaints
-        torch.testing.assert_close(
-            torch.load(file), expected, rtol=1e-14, atol=1e-15, equal_nan=True
-        )
+def test_every_metric_is_here():
+    classes = {name: getattr(metrics, name) for name in metrics.__all__}
+    kinds = {n for n, c in classes.items() if isinstance(c, type) and issubclass(c, Metric)}
+    here = [*of_points().values(), *of_densities(galaxies()[0]).values()]
+    assert kinds - {"Binned"} == {type(metric).__name__ for metric in here}
 
 
-if __name__ == "__main__":
-    one_process(int(sys.argv[1]), sys.argv[2])
+@needs_gloo
+@pytest.mark.parametrize("name", SHARES)
+def test_ranks_get_what_one_process_gets(name, measurements):
+    expected = measured(slice(0, GALAXIES))
+    for seen in measurements:
+        torch.testing.assert_close(seen[name], expected, rtol=1e-14, atol=1e-15, equal_nan=True)

@@ -1,22 +1,16 @@
-"""The draws of DataLoader workers and of ranks: their own, and the same in a second run.
-
-The ranks run this file as a script, so that it does not matter how pytest imported it.
-"""
+"""The draws of DataLoader workers and of ranks: their own, and the same in a second run."""
 
 import copy
 import pickle
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-from ranks import run_ranks
+from ranks import needs_gloo, on_ranks
 from torch.utils.data import DataLoader, Dataset
 
 from photoz_losses.transforms import RandomDihedral, RandomRotation, ResampleBackground
 
-RANKS, PATIENCE = 2, 60  # seconds
 IMAGE = torch.arange(3 * 9 * 9, dtype=torch.float32).reshape(3, 9, 9).sin()
 
 
@@ -82,40 +76,19 @@ def test_a_rank_above_zero_draws_its_own_from_the_same_state(monkeypatch):
     assert len(torch.cat(drawn[:3]).flatten(1).unique(dim=0)) == 6
 
 
-def draw(folder, rank, run):
+def draw(rank, ranks):
     """Two views of each transform on this rank."""
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting {run}", rank=rank, world_size=RANKS
-    )
     images = IMAGE.expand(16, -1, -1, -1)
-    views = {name: torch.stack([t(images), t(images)]) for name, t in transforms().items()}
-    torch.save(views, Path(folder, f"{run} {rank}.pt"))
-    dist.barrier()
-    dist.destroy_process_group()
+    return {name: torch.stack([t(images), t(images)]) for name, t in transforms().items()}
 
 
-def of_ranks(folder):
-    """What each rank drew in each of two runs."""
-    complaints = run_ranks(__file__, lambda rank: [str(folder), str(rank)], RANKS, PATIENCE)
-    files = [[folder / f"{run} {rank}.pt" for rank in range(RANKS)] for run in (0, 1)]
-    assert all(file.exists() for pair in files for file in pair), complaints
-    return [[torch.load(file) for file in pair] for pair in files]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not dist.is_gloo_available(), reason="torch was built without gloo")
-def test_ranks_draw_their_own_and_a_second_run_the_same(tmp_path):
-    first, second = of_ranks(tmp_path)
-    images = IMAGE.expand(16, -1, -1, -1)
-    for name, transform in transforms().items():
-        assert torch.equal(first[0][name], second[0][name])
-        assert torch.equal(first[1][name], second[1][name])
-        views = torch.cat([first[0][name], first[1][name]])
-        assert len(views.flatten(1).unique(dim=0)) == 4
-        alone = torch.stack([transform(images), transform(images)])  # as without any ranks
-        assert torch.equal(first[0][name], alone)
-
-
-if __name__ == "__main__":
-    for number in (0, 1):
-        draw(sys.argv[1], int(sys.argv[2]), number)
+@needs_gloo
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_draw_their_own_and_a_second_run_the_same(ranks):
+    first, second = on_ranks(draw, ranks), on_ranks(draw, ranks)
+    alone = draw(0, 1)  # as without any ranks
+    for name in alone:
+        views, again = (torch.cat([of_rank[name] for of_rank in run]) for run in (first, second))
+        assert torch.equal(views, again)
+        assert len(views.flatten(1).unique(dim=0)) == 2 * ranks
+        assert torch.equal(first[0][name], alone[name])

@@ -92,8 +92,8 @@ class ReLoBRaLo(Float64Module):
     first value above zero.
 
     The weights move in each forward in training mode, and stand still in ``.eval()``. In a process
-    group the terms are averaged over the ranks first, and the draws of ρ are the same on all, so
-    that all weigh alike.
+    group the terms are averaged over the ranks first, each rank counting the same whatever its
+    number of galaxies, and the draws of ρ are the same on all, so that all weigh alike.
 
     Parameters
     ----------
