@@ -69,7 +69,7 @@ class Layout:
         """Where Zarr describes an array."""
         return within(self.path, self.path / name / "zarr.json")
 
-    def check_description(self, name: str, galaxies: int | None = None) -> None:
+    def check_description(self, name: str, length: int | None = None) -> None:
         """ValueError unless an array lies in raw files of one chunk each."""
         dtype, row = self.row(name)
         rows = 1 if name in (DONE, SUMS) else self.header["chunk"]
@@ -80,8 +80,8 @@ class Layout:
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
             "codecs": [{"name": "bytes", **codec}],
         }
-        if galaxies is not None:
-            expected["shape"] = [galaxies, *row]
+        if length is not None:
+            expected["shape"] = [length, *row]
         try:
             found = read_json(self.description(name))
         except (OSError, ValueError) as error:

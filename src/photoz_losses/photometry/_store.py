@@ -157,6 +157,7 @@ class Store(Layout):
 
     def is_sound(self) -> bool:
         """Whether every file of a finished table is what was written; reads all of it."""
+        self.check_descriptions()
         if self.data_digest() != self.header.get("data_digest"):
             return False
         return all(self.is_whole(number) for number in range(self.chunks))
@@ -167,6 +168,13 @@ class Store(Layout):
         _zarr().open_group(self.path, mode="r+").update_attributes(header)
         return type(self)(self.path, header)
 
+    def check_descriptions(self) -> None:
+        """ValueError unless all arrays of a finished table are described as they lie there."""
+        for name in schema(self.header):
+            self.check_description(name, int(self.header["galaxies"]))
+        for name in (DONE, SUMS):
+            self.check_description(name, self.chunks)
+
     def digests(self) -> Tensor:
         """Fingerprints of all chunks of a finished table, shape (chunks, 32)."""
         found = b"".join(self.read(DONE, number) for number in range(self.chunks))
@@ -174,8 +182,7 @@ class Store(Layout):
 
     def columns(self) -> dict[str, MappedColumn]:
         """All arrays of a finished table."""
-        for name in schema(self.header):
-            self.check_description(name, int(self.header["galaxies"]))
+        self.check_descriptions()
         if self.finished != self.chunks:
             raise ValueError(
                 f"{self.path} is damaged: {self.finished} of its {self.chunks} chunks are there: "
