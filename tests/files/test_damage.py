@@ -141,6 +141,15 @@ def test_a_mapped_table_is_compared_with_its_checksums_where_it_is_looked_up(tmp
         table[4]
 
 
+def test_what_says_nothing_of_the_data_is_compared_too(tmp_path):
+    build(tmp_path / "t.zarr")
+    described = tmp_path / "t.zarr" / "residual" / "zarr.json"
+    described.write_text(described.read_text().replace('"galaxy"', '"gal`xy"'))
+    for call in (read_table, build):
+        with pytest.raises(ValueError, match=r"a zarr\.json in it is not what was written: copy"):
+            call(tmp_path / "t.zarr")
+
+
 def test_a_table_whose_description_is_damaged_is_not_taken_up_again(tmp_path):
     path = tmp_path / "t.zarr"
     build(path)

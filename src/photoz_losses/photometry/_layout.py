@@ -75,7 +75,10 @@ class Layout:
         rows = 1 if name in (DONE, SUMS) else self.header["chunk"]
         codec = {} if dtype.itemsize == 1 else {"configuration": {"endian": "little"}}
         expected: dict[str, Any] = {
+            "zarr_format": 3,
+            "node_type": "array",
             "data_type": dtype.name,
+            "fill_value": "NaN" if dtype.kind == "f" else 0,
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [rows, *row]}},
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
             "codecs": [{"name": "bytes", **codec}],

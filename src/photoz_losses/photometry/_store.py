@@ -16,7 +16,7 @@ from torch import Tensor
 
 from photoz_losses._whole import replacing
 from photoz_losses.photometry import _header
-from photoz_losses.photometry._layout import DONE, SUMS, Layout, read_json, schema, within
+from photoz_losses.photometry._layout import ANEW, DONE, SUMS, Layout, read_json, schema, within
 from photoz_losses.photometry._mapped import MappedColumn
 
 Array = npt.NDArray[Any]
@@ -140,20 +140,24 @@ class Store(Layout):
         clamped = [np.frombuffer(self.read("clamped", number), "<i4") for number in range(chunks)]
         number = int(sum(chunk.sum(dtype=np.int64) for chunk in clamped))
         done = self.header | {"complete": True, "galaxies": galaxies, "clamped": number}
-        done["data_digest"] = type(self)(self.path, done).data_digest()
-        done = _header.sealed(done)
+        whole = type(self)(self.path, done)
+        digests = {"array_digest": whole.array_digest(), "data_digest": whole.data_digest()}
+        done = _header.sealed(done | digests)
         group.update_attributes(done)  # one write; attrs.update is one a key
         return type(self)(self.path, done)
 
     def data_digest(self) -> str:
-        """Checksum of a finished table's checksums, and of what Zarr says about its arrays."""
+        """Checksum of a finished table's fingerprints and checksums."""
         hashed = sha256()
-        for name in (*schema(self.header), DONE, SUMS):
-            described = read_json(self.description(name))
-            hashed.update(json.dumps(described, sort_keys=True).encode())
         for number in range(self.chunks if self.finished == self.chunks else 0):
             hashed.update(self.read(DONE, number) + self.read(SUMS, number))
         return hashed.hexdigest()
+
+    def array_digest(self) -> str:
+        """Checksum of what Zarr says about the arrays."""
+        names = (*schema(self.header), DONE, SUMS)
+        described = [read_json(self.description(name)) for name in names]
+        return sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
     def is_sound(self) -> bool:
         """Whether every file of a finished table is what was written; reads all of it."""
@@ -174,6 +178,10 @@ class Store(Layout):
             self.check_description(name, int(self.header["galaxies"]))
         for name in (DONE, SUMS):
             self.check_description(name, self.chunks)
+        if self.array_digest() != self.header.get("array_digest"):
+            raise ValueError(
+                f"{self.path} is damaged: a zarr.json in it is not what was written: {ANEW}"
+            )
 
     def digests(self) -> Tensor:
         """Fingerprints of all chunks of a finished table, shape (chunks, 32)."""
@@ -190,8 +198,7 @@ class Store(Layout):
             )
         if self.data_digest() != self.header.get("data_digest"):
             raise ValueError(
-                f"{self.path} is damaged: what is in {SUMS}, {DONE} or a zarr.json is not what was "
-                f"written: {MEND}"
+                f"{self.path} is damaged: a {SUMS} or {DONE} is not what was written: {MEND}"
             )
         sums = [self.sums(number) for number in range(self.chunks)]
         return {
