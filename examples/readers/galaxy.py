@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 DAMAGE = (  # what h5py, zipfile and astropy raise where bytes are not as they should be
     *(OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError),
     *(RuntimeError, MemoryError, SyntaxError, NotImplementedError, UserWarning),
+    BadZipFile,
 )
 
 
