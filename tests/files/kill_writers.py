@@ -1,6 +1,8 @@
 """Kill what writes files by SIGKILL at random moments, go on, and compare the bytes; a script.
 
-    python tests/files/kill_writers.py FOLDER [--kills 60] [--seed 0] [--writers table npz ...]
+    PYTHONPATH=tests:examples python tests/files/kill_writers.py FOLDER [--kills 70] [--seed 0]
+
+FOLDER must be there, and empty; ``--writers table npz`` kills only these.
 
 Prints the number of kills that hit a writer at work, by writer, as JSON: each was survived. What
 writes one file does so again and again until it is killed, so that the moment lies within a write;
@@ -169,7 +171,7 @@ FILES: dict[str, tuple[Callable[[], Write], str]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--kills", type=int, default=60, help="in all")
+    parser.add_argument("--kills", type=int, default=70, help="in all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--writers", nargs="+", default=["table", *FILES])
     options = parser.parse_args()
