@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, NamedTuple, Protocol
 from zipfile import BadZipFile
 
@@ -15,7 +16,7 @@ from torch import Tensor
 DAMAGE = (  # what h5py, zipfile and astropy raise where bytes are not as they should be
     *(OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError),
     *(RuntimeError, MemoryError, SyntaxError, NotImplementedError, UserWarning),
-    BadZipFile,
+    *(BadZipFile, TokenError),
 )
 
 
