@@ -84,12 +84,23 @@ class Config:
         """Values of YAML files, later ones first, under the overrides."""
         values: dict[str, Any] = {}
         for path in paths:
-            content = yaml.safe_load(Path(path).read_text()) or {}
-            if not isinstance(content, dict):
-                raise ValueError(f"{path} must hold lines 'name: value', got {content!r}")
-            values |= content
+            values |= read_lines(Path(path))
         values |= overrides
         return cls(**{name: convert(name, value) for name, value in values.items()})
+
+
+def read_lines(path: Path) -> dict[str, Any]:
+    """Names and plain values of a YAML file, in which no object is made and no list unfolded."""
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is no YAML of plain values: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold lines 'name: value', got a {type(content).__name__}")
+    for name, value in content.items():
+        if isinstance(value, dict | list):
+            raise ValueError(f"{path}: {name} must be one value, got a {type(value).__name__}")
+    return content
 
 
 def group_config(group: str, preset: str = "minutes", **overrides: Any) -> Config:

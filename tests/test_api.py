@@ -45,7 +45,7 @@ MAY_IMPORT = {  # room: the rooms below it
     "bins": {"_blocks", "_check", "_float64", "_values"},
     "rebinning": {"bins", "_check"},
     "calibration": {"bins", "_float64"},
-    "photometry": {"bins", "_check", "_float64"},
+    "photometry": {"bins", "_check", "_float64", "_whole"},
     "losses": {"bins", "_check", "_float64", "_values", "photometry"},
     "transforms": {"_check"},
     "_forward_mode": set(),
@@ -59,7 +59,7 @@ ORDER = {  # within a room: a file may import those before it
     "photometry": [
         *("filters", "templates", "spectra"),
         *("_blocks", "_filter_sums", "synthetic", "residual"),
-        *("_header", "_pieces", "_mapped", "_store", "_build", "table"),
+        *("_header", "_pieces", "_mapped", "_layout", "_lock", "_store", "_build", "table"),
     ],
     "losses": [
         *("_reduce", "cross_entropy", "cde", "crps", "invariance", "rotation", "flux"),

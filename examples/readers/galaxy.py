@@ -1,13 +1,23 @@
 """What every reader gives, and how galaxies are named, cropped and parted."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tokenize import TokenError
 from typing import Any, NamedTuple, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+DAMAGE = (  # what h5py, zipfile and astropy raise where bytes are not as they should be
+    *(OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError),
+    *(RuntimeError, MemoryError, SyntaxError, NotImplementedError, UserWarning),
+    *(BadZipFile, TokenError),
+)
 
 
 class Galaxy(NamedTuple):
@@ -37,6 +47,18 @@ def sdss_id(name: str) -> str:
 
 def sdss_ids(plate: Any, mjd: Any, fiber: Any) -> list[str]:
     return [f"{p}-{m}-{f}" for p, m, f in zip(plate, mjd, fiber, strict=True)]
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """ValueError with the path for whatever is wrong with a file; a missing one is told as such."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except DAMAGE as error:
+        told = str(error)
+        raise ValueError(told if str(path) in told else f"{path} is damaged: {told}") from None
 
 
 def column(values: Any) -> Tensor:

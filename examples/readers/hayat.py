@@ -10,7 +10,7 @@ import h5py
 import torch
 from torch.utils.data import Dataset
 
-from readers.galaxy import Galaxy, centre, column, float_image, sdss_ids
+from readers.galaxy import Galaxy, centre, column, float_image, reading, sdss_ids
 
 ARRAYS = ("images", "e_bv", "specz_redshift")
 NAMES = ("plate", "mjd", "fiberid")
@@ -21,7 +21,9 @@ class Hayat(Dataset[Galaxy]):
     ``*.h5`` and ``*.hdf5`` in a folder; the middle ``side`` x ``side`` pixels are read.
 
     Galaxies are named by ``plate``, ``mjd`` and ``fiberid`` if those are there, else by file and
-    row. To move the crop in training, read more pixels here (``side`` + 2 x jitter).
+    row. Nothing outside the file is read. HDF5 tells a changed bit of an image only where its
+    writer asked for checksums (``fletcher32``), and a file that was cut short always. To move the
+    crop in training, read more pixels here (``side`` + 2 x jitter).
     """
 
     def __init__(self, path: str | Path, side: int = 64) -> None:
@@ -34,7 +36,7 @@ class Hayat(Dataset[Galaxy]):
         self.ids: list[str] = []
         parts, ends = [], [0]
         for part in self.paths:
-            with h5py.File(part) as file:
+            with reading(part), h5py.File(part) as file:
                 _check(part, file)
                 self.crop = centre(file["images"].shape[2:], side)
                 parts.append([column(file[name][()]) for name in ("specz_redshift", "e_bv")])
@@ -54,14 +56,16 @@ class Hayat(Dataset[Galaxy]):
         index = range(len(self))[index]
         number = bisect.bisect_right(self.starts, index) - 1
         images = self._images(number)
-        image = float_image(images[(index - self.starts[number], slice(None), *self.crop)])
+        with reading(self.paths[number]):
+            image = float_image(images[(index - self.starts[number], slice(None), *self.crop)])
         return Galaxy(image, self.ebv[index], self.z_spec[index], self.ids[index])
 
     def _images(self, number: int) -> Any:
         """The open file's images: opened by each process, since HDF5 does not survive a fork."""
         key = (os.getpid(), number)
         if key not in self._files:
-            self._files[key] = h5py.File(self.paths[number])["images"]
+            with reading(self.paths[number]):
+                self._files[key] = h5py.File(self.paths[number])["images"]
         return self._files[key]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -71,6 +75,13 @@ class Hayat(Dataset[Galaxy]):
 def _check(path: Path, file: Any) -> None:
     if missing := [name for name in ARRAYS if name not in file]:
         raise ValueError(f"{path}: array {missing[0]!r} is missing; found {', '.join(file)}")
+    for name in (*ARRAYS, *(name for name in NAMES if name in file)):
+        link, data = file.get(name, getlink=True), file.get(name)
+        elsewhere = not isinstance(data, h5py.Dataset) or data.external or data.is_virtual
+        if elsewhere or not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{path}: {name} is no array of this file: copy it into it")
+        if data.dtype.kind not in "biuf":
+            raise ValueError(f"{path}: {name} must be of numbers, got {data.dtype}")
     shape = file["images"].shape
     if len(shape) != 4 or shape[1] != 5:
         raise ValueError(f"{path}: images must be [N, 5, H, W], got {list(shape)}")

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from photoz_losses.photometry import Spectra
-from readers.galaxy import Galaxy, float_image
+from readers.galaxy import Galaxy, float_image, reading
 
 
 class Rendered(Dataset[Galaxy]):
@@ -32,7 +32,7 @@ class Rendered(Dataset[Galaxy]):
         self.path = cache_path(n_galaxies, seed, cache, seeing)
         if not self.path.exists():
             load_galaxies(n_galaxies, seed=seed, seeing=seeing, cache=cache)
-        with h5py.File(self.path) as file:
+        with reading(self.path), h5py.File(self.path) as file:
             self.ebv, self.z_spec = (torch.from_numpy(file[k][()]) for k in ("ebv", "z_spec"))
             self.flux = torch.from_numpy(file["flux"][()])
             self.wavelength = torch.from_numpy(file["wavelength"][()])

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import torch
 import torch.nn.functional as F
 from config import Config
@@ -151,7 +152,7 @@ def run(sets: Sets, group: str, config: Config, half: bool, weights: Path) -> di
     start = time.perf_counter()
     module = fit(config, train, None, bins, progress=False, **parts(group, config, bins))
     seconds = time.perf_counter() - start
-    torch.save(module.network.state_dict(), weights)
+    checkpoints.save(module.network.state_dict(), weights)
     module.eval()
     usual = sets.tests["as trained"]
     tests = {"as trained": usual} if half else sets.tests
@@ -225,7 +226,7 @@ def equal_time(steps: int, ratios: Mapping[str, float]) -> dict[str, int]:
 def trained(sets: Sets, group: str, config: Config, weights: Path) -> PhotozModule:
     """A network of an earlier `run`."""
     module = module_of(group, config, copy.deepcopy(sets.bins))
-    module.network.load_state_dict(torch.load(weights, weights_only=True))
+    module.network.load_state_dict(checkpoints.load(weights))
     return module.eval()
 
 

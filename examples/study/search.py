@@ -9,7 +9,6 @@ killed goes on when it is started again, and several may work on one file, each 
 """
 
 import argparse
-import json
 import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from study.fluxes import BATCH, LR, STEPS, Data, prepare, steps_an_epoch, training, validation_crps
 from study.trials import NAME, Target, finished, opened, work
-from study.work import rounded
+from study.work import rounded, write
 
 RANGES = {  # about those where a term is a thousandth of the cross entropy, and as large
     "flux": (1e-3, 10.0),
@@ -148,7 +147,7 @@ def main() -> None:
     how = {name: getattr(options, name) for name in ("repeats", "steps", "batch", "lr", "seed")}
     search(prepare(options.galaxies), options.output, options.trials, **how)
     found = summary(options.output)
-    (options.output / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
+    write(options.output / "summary.json", found)
     plot_search(found).savefig(options.output / "gamma_search.png", dpi=120)
     figure, ax = pyplot.subplots(figsize=(6, 2.5), layout="constrained")
     plot_importances(found, ax)

@@ -1,5 +1,9 @@
-"""Work that any number of processes share: each piece is a JSON file, whole or absent."""
+"""Work that any number of processes share: each piece is a JSON file, whole or absent.
 
+Each has a checksum, ``sha256``, of everything else in it.
+"""
+
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -10,6 +14,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 Content = dict[str, Any]
+SUM = "sha256"
 
 
 def share_out(folder: Path, jobs: Mapping[str, Callable[[], Content]], title: str) -> None:
@@ -43,13 +48,32 @@ def once(path: Path, job: Callable[[], Content]) -> Content:
 
 def write(path: Path, content: Content, indent: int | None = 1) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n")
-    partial.replace(path)
+    plain = json.loads(json.dumps(content, allow_nan=False))  # what will be read
+    text = json.dumps(plain | {SUM: checksum(plain)}, indent=indent) + "\n"
+    try:
+        with partial.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Content:
-    content: Content = json.loads(path.read_text())
+    """What was written; ValueError if it is not, by its checksum, where it has one."""
+    try:
+        content: Content = json.loads(path.read_text())
+        found = content.pop(SUM, None)
+        if found is not None and found != checksum(content):
+            raise ValueError("it is not what was written, by its checksum")
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it, to have it done again") from None
     return content
+
+
+def checksum(content: Content) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def same_settings(path: Path, settings: Content) -> None:

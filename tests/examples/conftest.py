@@ -15,6 +15,6 @@ NEEDED = (
     "torchvision",
     "yaml",
 )
-NEEDY = ("config", "landscape", "layouts", "readers", "study", "study_fluxes", "trainer")
+NEEDY = ("config", "files", "landscape", "layouts", "readers", "study", "study_fluxes", "trainer")
 if not all(find_spec(package) for package in NEEDED):
     collect_ignore = [f"test_{name}.py" for name in NEEDY]

@@ -1,12 +1,16 @@
 """Arrays by their names, out of and into HDF5 and npz.
 
-A file may be damaged, or made to harm: nothing is unpickled, and nothing outside it is read.
+A file may be damaged, or made to harm: nothing is unpickled, and nothing outside it is read. Zip
+has checksums of its own; in HDF5 each array has one as an attribute, and the file their names.
 """
 
+import json
 import math
 import struct
 import zlib
 from collections.abc import Mapping
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, Any
@@ -21,6 +25,7 @@ DAMAGE = (  # what zipfile, zlib, NumPy and h5py raise where bytes are not as th
     *(ValueError, TypeError, AttributeError, LookupError, OverflowError, RuntimeError, MemoryError),
 )
 
+SUM, NAMES = "sha256", "arrays"  # attributes of HDF5: of each array, and of the file
 END = struct.Struct("<4s4H2LH")  # the last record of a zip file; the fourth number counts members
 
 
@@ -40,10 +45,23 @@ def write_arrays(path: Path, suffix: str, arrays: Mapping[str, Array]) -> None:
             np.savez(file, allow_pickle=False, **arrays)
         return
     h5py = _h5py()
-    with h5py.File(path, "w") as file:
+    content = BytesIO()  # HDF5 itself ends the process where the disk is full
+    with h5py.File(content, "w") as file:
         for name, array in arrays.items():
             text = {"dtype": h5py.string_dtype()} if array.dtype.kind == "U" else {}
-            file.create_dataset(name, data=array.astype(object) if text else array, **text)
+            data = file.create_dataset(name, data=array.astype(object) if text else array, **text)
+            data.attrs[SUM] = _checksum(name, array)
+        file.attrs[NAMES] = json.dumps([*arrays])
+    path.write_bytes(content.getbuffer())
+
+
+def _checksum(name: str, array: Array) -> str:
+    text = array.dtype.kind == "U"
+    what = [name, "text" if text else array.dtype.str, array.shape]
+    content = json.dumps(array.tolist()).encode() if text else np.ascontiguousarray(array).data
+    hashed = sha256(json.dumps(what).encode())
+    hashed.update(content)
+    return hashed.hexdigest()
 
 
 def _read_npz(path: Path) -> dict[str, Array]:
@@ -63,19 +81,25 @@ def _read_npz(path: Path) -> dict[str, Array]:
             name = member.filename.removesuffix(".npy")
             if name in arrays:
                 raise ValueError(f"it holds {name} twice")
-            with archive.open(member) as content:
-                arrays[name] = _read_npy(content, name)
+            try:
+                with archive.open(member) as content:
+                    needed = _declared_size(content)
+                if needed not in (None, member.file_size):  # before so much memory is asked for
+                    than = "shorter" if member.file_size < needed else "longer"
+                    raise ValueError(f"it is {than} than its shape says")
+                with archive.open(member) as content:
+                    arrays[name] = np.lib.format.read_array(content, allow_pickle=False)
+            except DAMAGE as error:
+                raise ValueError(f"{name}: {error}") from None
     return arrays
 
 
-def _read_npy(file: IO[bytes], name: str) -> Array:
-    try:
-        array: Array = np.lib.format.read_array(file, allow_pickle=False)
-    except DAMAGE as error:
-        raise ValueError(f"{name}: {error}") from None
-    if file.read(1):
-        raise ValueError(f"{name} is longer than its shape says")
-    return array
+def _declared_size(file: IO[bytes]) -> int | None:
+    """Bytes of an npy file by its header; None if that says nothing of the kind."""
+    version = np.lib.format.read_magic(file)
+    header = {(1, 0): np.lib.format.read_array_header_1_0}
+    shape, _, dtype = header.get(version, np.lib.format.read_array_header_2_0)(file)
+    return None if dtype.hasobject else file.tell() + math.prod(shape) * dtype.itemsize
 
 
 def _read_hdf5(path: Path) -> dict[str, Array]:
@@ -90,7 +114,19 @@ def _read_hdf5(path: Path) -> dict[str, Array]:
                 text = h5py.check_string_dtype(data.dtype)
                 decoded = text is not None and text.length is None
                 arrays[name] = data.asstr()[...].astype(str) if decoded else data[...]
+                if data.attrs.get(SUM, found := _checksum(name, arrays[name])) != found:
+                    raise ValueError(f"{name} is not what was written, by its checksum")
+        missing = [name for name in _names(file.attrs.get(NAMES, "[]")) if name not in arrays]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} was written and is not there")
     return arrays
+
+
+def _names(text: Any) -> list[str]:
+    names = json.loads(text)
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"its attribute {NAMES} is no list of names")
+    return names
 
 
 def _check_hard_link(name: str, link: Any) -> None:

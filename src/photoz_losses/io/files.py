@@ -56,7 +56,8 @@ def save_predictions(
     The file holds the arrays ``probs`` (N, C), ``edges`` (C + 1,) and, where given, ``z_spec``,
     ``id`` and the columns by their names, each (N,), bit by bit as they came; but bfloat16 becomes
     float32, and what its rounding left of each row's sum is divided out of ``probs``, as every
-    metric does. A write that fails or is killed leaves an older file as it was.
+    metric does. Every array has a checksum. A write that fails, for a full disk say, or is killed
+    leaves an older file as it was; HDF5 is put together in memory before it is written.
 
     Parameters
     ----------
@@ -80,7 +81,9 @@ def save_predictions(
     ImportError
         For HDF5 without h5py.
     TypeError
-        If `probs` is not floating-point, or a column is not of numbers.
+        If `probs` is not floating-point, or a column is not of numbers: names are `object_id`.
+    OSError
+        If the disk is full or the folder read-only.
 
     Examples
     --------
@@ -121,7 +124,9 @@ def load_predictions(path: str | Path) -> Predictions:
     Of a file of unknown origin nothing is unpickled, and nothing outside it is read. (Compressed
     arrays may need far more memory than the file has bytes.) Arrays of HDF5 that lie elsewhere
     (soft and external links, external storage, virtual datasets), or of which a part was never
-    written, are refused; groups are passed over. In an npz file every checksum must be right.
+    written, are refused; groups are passed over. Every checksum must be right: of a file that
+    `save_predictions` wrote, and of any npz file, a single bit that is another is noticed, or
+    changes no number. HDF5 files of other programs are checked where they have Fletcher's sums.
 
     Parameters
     ----------
@@ -191,7 +196,7 @@ def _per_galaxy(name: str, arrays: Mapping[str, Array], galaxies: int) -> Array:
 
 def _numeric(name: str, array: Array) -> Array:
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be of numbers, got {array.dtype}")
+        raise TypeError(f"{name} must be of numbers, got {array.dtype}: names go in object_id")
     own: Array = array.astype(array.dtype.newbyteorder("="))  # torch takes no other
     return own
 

@@ -1,7 +1,7 @@
 """The work of a table: one chunk after another, in this process or on a Dask cluster."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,9 +14,11 @@ from torch import Tensor
 
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.photometry._header import differences
+from photoz_losses.photometry._layout import schema
+from photoz_losses.photometry._lock import alone
 from photoz_losses.photometry._mapped import MappedColumn
 from photoz_losses.photometry._pieces import ID_BYTES, Piece, refuse_outside
-from photoz_losses.photometry._store import Store, fresh, schema
+from photoz_losses.photometry._store import Store, fresh
 from photoz_losses.photometry.residual import flux_residual, relative_variance
 from photoz_losses.photometry.synthetic import SyntheticPhotometry
 
@@ -77,17 +79,33 @@ class Work:
         }
 
 
-def begin(path: Path, header: dict[str, Any], galaxies: int | None) -> Store:
+@contextmanager
+def begun(path: Path, header: dict[str, Any], galaxies: int | None) -> Iterator[Store]:
     """The store to write into: a new one, or the one that was begun at `path` for the same table.
+
+    No other process writes into it meanwhile. A finished one that is damaged is taken up again.
 
     Raises
     ------
     ValueError
         If what lies at `path` is another table; names every difference.
+    BlockingIOError
+        If another process is building it.
     """
-    if not path.exists():
-        with fresh(path) as beside:
-            Store.create(beside, header)
+    if path.exists():
+        store = _compared(path, header, galaxies)
+        if store.header["complete"] and store.is_sound():
+            yield store  # only read: by any number at once, from a folder that may be read-only
+            return
+    with alone(path):
+        if not path.exists():
+            with fresh(path) as beside:
+                Store.create(beside, header)
+        store = _compared(path, header, galaxies)
+        yield store.reopen() if store.header["complete"] and not store.is_sound() else store
+
+
+def _compared(path: Path, header: dict[str, Any], galaxies: int | None) -> Store:
     store = Store.open(path)
     found = differences(store.header, header)
     if store.header["complete"] and galaxies not in (None, store.header["galaxies"]):
@@ -191,7 +209,7 @@ def _call(work: Work, piece: Piece) -> Chunk | None:
 
 
 def _is_done(store: Store, piece: Piece) -> bool:
-    """Whether the chunk is whole; ValueError where it is that of other galaxies."""
+    """Whether the chunk is done and undamaged; ValueError where it is that of other galaxies."""
     found = store.digest(piece.number)
     first = piece.number * store.header["chunk"]
     if found is None and store.header["complete"]:
@@ -205,7 +223,7 @@ def _is_done(store: Store, piece: Piece) -> bool:
             f"or spectra are not those that {store.path} was begun with: give the same in the same "
             f"order (and seed what is random), or build another table"
         )
-    return found is not None
+    return found is not None and (store.header["complete"] or store.is_whole(piece.number))
 
 
 class _NoBar:

@@ -1,5 +1,6 @@
 """What is kept with every table of residuals, as JSON, and how two of them differ."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -12,7 +13,7 @@ from photoz_losses.bins import RedshiftBins
 from photoz_losses.photometry.filters import FilterSet
 from photoz_losses.photometry.synthetic import SyntheticPhotometry
 
-FORMAT = 1  # of the table on disk; another one is refused
+FORMAT = 2  # of the table on disk; another one is refused
 PACKAGES = ("photoz-losses", "torch", "numpy", "speclite", "zarr")
 
 
@@ -45,6 +46,28 @@ def describe(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "complete": False,
     }
+
+
+def sealed(header: Mapping[str, Any]) -> dict[str, Any]:
+    """The header with the checksum of everything else in it."""
+    rest = {name: value for name, value in header.items() if name != "digest"}
+    return rest | {"digest": sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
+
+
+def check(header: Mapping[str, Any]) -> None:
+    """ValueError unless the header is whole, by its checksum, and what a table can be read by."""
+    if header.get("digest") != sealed(header)["digest"]:
+        raise ValueError("its header is not what was written, by its checksum")
+    try:
+        RedshiftBins(header["bins"])
+        read_filters(header)
+        counts = [header["chunk"], *([header["galaxies"]] if header["complete"] else [])]
+        sizes = all(isinstance(count, int) and 0 < count < 2**40 for count in counts)
+        options = isinstance(header["options"], dict) and "min_snr" in header["options"]
+        if not (sizes and options and header["dtype"] in ("float16", "float32")):
+            raise ValueError("chunk, galaxies, options or dtype")
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"its header describes no table: {error}") from None
 
 
 def filters_entry(filters: FilterSet) -> dict[str, Any]:

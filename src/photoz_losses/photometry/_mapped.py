@@ -1,6 +1,7 @@
 """Rows of an array on disk, one file a chunk, as if they were a tensor."""
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,17 @@ Array = npt.NDArray[Any]
 
 @dataclass
 class MappedColumn:
-    """Rows of an array on disk. Pickles as its path; maps a file when a row of it is asked for."""
+    """Rows of an array on disk. Pickles as its path; maps a file when a row of it is asked for.
+
+    A file that is mapped is read once, and must be what was written, by its checksum in `sums`.
+    """
 
     path: Path
     dtype: np.dtype[Any]
     row: tuple[int, ...]
     galaxies: int
     chunk: int
+    sums: list[bytes] = field(repr=False)
     maps: dict[int, Array] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -60,6 +65,11 @@ class MappedColumn:
         if number not in self.maps:
             file = self.path.joinpath("c", str(number), *["0"] * len(self.row))
             mapped = np.memmap(file, self.dtype, "r", shape=(self.chunk, *self.row))
+            if sha256(mapped.data).digest() != self.sums[number]:
+                raise ValueError(
+                    f"{file} is not what was written, by its checksum: call FluxTable.build(..., "
+                    f"path=...) again, which makes it anew, or copy the table anew"
+                )
             self.maps[number] = np.asarray(mapped)  # a memmap takes longer to index than to copy
         return self.maps[number]
 

@@ -1,53 +1,36 @@
 """A table of residuals on disk: Zarr whose chunks are raw bytes, to be mapped as they are."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from photoz_losses.photometry._header import FORMAT
+from photoz_losses._whole import replacing
+from photoz_losses.photometry import _header
+from photoz_losses.photometry._layout import ANEW, DONE, SUMS, Layout, read_json, schema, within
 from photoz_losses.photometry._mapped import MappedColumn
-from photoz_losses.photometry._pieces import ID_BYTES
 
 Array = npt.NDArray[Any]
-DONE = "input_digest"  # one a chunk, written after its data: where it lies, the chunk is whole
-
-
-def schema(header: Mapping[str, Any]) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-    """Type and shape of what the table keeps of each galaxy."""
-    bands = len(header["filters"]["names"])
-    with_errors = header["options"]["min_snr"] is not None
-    return {
-        "residual": (np.dtype(header["dtype"]), (len(header["bins"]) - 1, bands)),
-        "band_weight": (np.dtype("<f4"), (bands,)),
-        **({"variance": (np.dtype("<f4"), (bands,))} if with_errors else {}),
-        "z_spec": (np.dtype("<f8"), ()),
-        "clamped": (np.dtype("<i4"), ()),
-        "object_id": (np.dtype("u1"), (ID_BYTES,)),
-    }
+MEND = "call FluxTable.build(..., path=...) again, which makes anew what is lost, or copy it anew"
 
 
 @dataclass(frozen=True)
-class Store:
+class Store(Layout):
     """Folder of a table; workers write its chunks, each into files of their own."""
-
-    path: Path
-    header: dict[str, Any]
 
     @classmethod
     def create(cls, path: Path, header: dict[str, Any]) -> Self:
         """A table without galaxies: other readers of Zarr see no row before `finish`."""
-        zarr = _zarr()
+        zarr, header = _zarr(), _header.sealed(header)
         chunk, axes = header["chunk"], ("galaxy", "bin", "band")
         group = zarr.open_group(path, mode="w-", zarr_format=3, attributes=header)
         for name, (dtype, row) in schema(header).items():
@@ -62,10 +45,14 @@ class Store:
                 fill_value=np.nan if dtype.kind == "f" else 0,
                 dimension_names=labels.get(len(row), axes),
             )
-        group.create_array(
-            DONE, shape=(0, 32), chunks=(1, 32), dtype="u1", compressors=None, filters=None,
-            fill_value=0, dimension_names=("chunk", "byte"),
-        )  # fmt: skip
+        for name, row, axis in (
+            (DONE, (32,), ("chunk", "byte")),
+            (SUMS, (len(schema(header)) + 1, 32), ("chunk", "array", "byte")),
+        ):
+            group.create_array(
+                name, shape=(0, *row), chunks=(1, *row), dtype="u1", compressors=None, filters=None,
+                fill_value=0, dimension_names=axis,
+            )  # fmt: skip
         return cls(path, header)
 
     @classmethod
@@ -74,38 +61,61 @@ class Store:
         if not path.is_dir():
             raise FileNotFoundError(f"no table at {path}: FluxTable.build(..., path=...) makes one")
         try:
-            header = json.loads((path / "zarr.json").read_text())["attributes"]
+            group = read_json(within(path, path / "zarr.json"))
+            header, kind = group["attributes"], (group["zarr_format"], group["node_type"])
             found = header["format"]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise ValueError(f"{path} is no FluxTable: it lacks the attributes of one") from None
-        if found != FORMAT:
+            if kind != (3, "group"):
+                raise ValueError(f"it is a {kind[1]} of Zarr {kind[0]}")
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{path} has format {found}, this version reads {FORMAT}: build the table again"
+                f"{path} is no FluxTable: it lacks the attributes of one ({error})"
+            ) from None
+        if found != _header.FORMAT:
+            raise ValueError(
+                f"{path} has format {found}, this version reads {_header.FORMAT}: build the table "
+                f"again"
             )
+        try:
+            _header.check(header)
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is damaged, {error}: copy it anew, or delete it and build it again"
+            ) from None
         return cls(path, header)
 
-    def file(self, name: str, number: int) -> Path:
-        """Where Zarr has chunk `number` of an array: the later axes are not cut."""
-        uncut = 1 if name == DONE else len(schema(self.header)[name][1])
-        return self.path.joinpath(name, "c", str(number), *["0"] * uncut)
+    def sums(self, number: int) -> dict[str, bytes]:
+        """Checksums of the files of a chunk; those of nothing where they are missing."""
+        names, found = (*schema(self.header), DONE), self.read(SUMS, number)
+        return {name: found[32 * k : 32 * k + 32] for k, name in enumerate(names)}
 
     def digest(self, number: int) -> bytes | None:
-        """Fingerprint of the input of a chunk that is whole; None for any other."""
-        file = self.file(DONE, number)
-        found = file.read_bytes() if file.is_file() else b""
-        return found if len(found) == 32 else None  # cut short by the machine, it marks nothing
+        """Fingerprint of the input of a chunk that is done; None for any other."""
+        found = self.read(DONE, number)  # cut short by the machine, or damaged, it marks nothing
+        return found if sha256(found).digest() == self.sums(number)[DONE] else None
+
+    def is_whole(self, number: int) -> bool:
+        """Whether all files of a chunk are what was written, by their checksums."""
+        sums = self.sums(number).items()
+        return all(sha256(self.read(name, number)).digest() == found for name, found in sums)
 
     def write(self, number: int, data: Mapping[str, Array], digest: bytes) -> None:
         """Write one chunk, whole or not at all."""
+        files = {}
         for name, (dtype, row) in schema(self.header).items():
             padded = np.zeros((self.header["chunk"], *row), dtype)
             padded[: len(data[name])] = data[name]
-            _write_at_once(self.file(name, number), padded)
-        _write_at_once(self.file(DONE, number), np.frombuffer(digest, np.uint8))
+            files[name] = padded.tobytes()
+        files[DONE] = digest
+        files[SUMS] = b"".join(sha256(content).digest() for content in files.values())
+        for name in (*schema(self.header), SUMS, DONE):
+            file = self.file(name, number)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(file) as part:
+                part.write_bytes(files[name])
 
     @property
     def finished(self) -> int:
-        """Number of chunks that are whole."""
+        """Number of chunks that are done."""
         return sum(1 for _ in self.path.glob(f"{DONE}/c/*/0"))
 
     def finish(self, galaxies: int) -> Self:
@@ -119,54 +129,93 @@ class Store:
             )
         if self.header["complete"]:
             return self
+        for name in (*schema(self.header), DONE, SUMS):
+            self.check_description(name)
         group = _zarr().open_group(self.path, mode="r+")
-        for name in schema(self.header):
-            group[name].resize((galaxies, *group[name].shape[1:]))
-        group[DONE].resize((chunks, 32))
-        for left in self.path.rglob("*.partial"):  # of writers that were killed
-            left.unlink()
-        clamped = [np.fromfile(self.file("clamped", number), "<i4") for number in range(chunks)]
+        for name in (*schema(self.header), DONE, SUMS):
+            length = chunks if name in (DONE, SUMS) else galaxies
+            group[name].resize((length, *group[name].shape[1:]))
+        for left in (*self.path.rglob("*.partial"), *self.path.rglob(".*.part")):
+            left.unlink()  # of writers that were killed
+        clamped = [np.frombuffer(self.read("clamped", number), "<i4") for number in range(chunks)]
         number = int(sum(chunk.sum(dtype=np.int64) for chunk in clamped))
         done = self.header | {"complete": True, "galaxies": galaxies, "clamped": number}
+        whole = type(self)(self.path, done)
+        digests = {"array_digest": whole.array_digest(), "data_digest": whole.data_digest()}
+        done = _header.sealed(done | digests)
         group.update_attributes(done)  # one write; attrs.update is one a key
         return type(self)(self.path, done)
 
+    def data_digest(self) -> str:
+        """Checksum of a finished table's fingerprints and checksums."""
+        hashed = sha256()
+        for number in range(self.chunks if self.finished == self.chunks else 0):
+            hashed.update(self.read(DONE, number) + self.read(SUMS, number))
+        return hashed.hexdigest()
+
+    def array_digest(self) -> str:
+        """Checksum of what Zarr says about the arrays."""
+        names = (*schema(self.header), DONE, SUMS)
+        described = [read_json(self.description(name)) for name in names]
+        return sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+    def is_sound(self) -> bool:
+        """Whether every file of a finished table is what was written; reads all of it."""
+        self.check_descriptions()
+        if self.data_digest() != self.header.get("data_digest"):
+            return False
+        return all(self.is_whole(number) for number in range(self.chunks))
+
+    def reopen(self) -> Self:
+        """Take a damaged table for an unfinished one, in which the chunks that are whole stay."""
+        header = _header.sealed(self.header | {"complete": False})
+        _zarr().open_group(self.path, mode="r+").update_attributes(header)
+        return type(self)(self.path, header)
+
+    def check_descriptions(self) -> None:
+        """ValueError unless all arrays of a finished table are described as they lie there."""
+        for name in schema(self.header):
+            self.check_description(name, int(self.header["galaxies"]))
+        for name in (DONE, SUMS):
+            self.check_description(name, self.chunks)
+        if self.array_digest() != self.header.get("array_digest"):
+            raise ValueError(
+                f"{self.path} is damaged: a zarr.json in it is not what was written: {ANEW}"
+            )
+
     def digests(self) -> Tensor:
         """Fingerprints of all chunks of a finished table, shape (chunks, 32)."""
-        chunks = -(-self.header["galaxies"] // self.header["chunk"])
-        found = b"".join(self.digest(number) or bytes(32) for number in range(chunks))
+        found = b"".join(self.read(DONE, number) for number in range(self.chunks))
         return torch.from_numpy(np.frombuffer(found, np.uint8).reshape(-1, 32).copy())
 
     def columns(self) -> dict[str, MappedColumn]:
         """All arrays of a finished table."""
-        return {name: self.map(name) for name in schema(self.header)}
-
-    def map(self, name: str) -> MappedColumn:
-        """One array of a finished table, mapped into memory when it is looked at."""
-        dtype, row = schema(self.header)[name]
-        galaxies, chunk = self.header["galaxies"], self.header["chunk"]
-        expected = {
-            "shape": [galaxies, *row],
-            "data_type": dtype.name,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [chunk, *row]}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+        self.check_descriptions()
+        if self.finished != self.chunks:
+            raise ValueError(
+                f"{self.path} is damaged: {self.finished} of its {self.chunks} chunks are there: "
+                f"{MEND}"
+            )
+        if self.data_digest() != self.header.get("data_digest"):
+            raise ValueError(
+                f"{self.path} is damaged: a {SUMS} or {DONE} is not what was written: {MEND}"
+            )
+        sums = [self.sums(number) for number in range(self.chunks)]
+        return {
+            name: self.map(name, [chunk[name] for chunk in sums]) for name in schema(self.header)
         }
-        if dtype.itemsize == 1:
-            expected["codecs"] = [{"name": "bytes"}]
-        found = json.loads((self.path / name / "zarr.json").read_text())
-        for key, value in expected.items():
-            if found.get(key) != value:
-                raise ValueError(
-                    f"{self.path / name} cannot be mapped: its {key} is {found.get(key)}, expected "
-                    f"{value}: copy the table as build wrote it, raw and uncut, or build it again"
-                )
-        files = [self.file(name, number) for number in range(-(-galaxies // chunk))]
-        size = chunk * dtype.itemsize * int(np.prod(row))
-        for file in files:
+
+    def map(self, name: str, sums: list[bytes]) -> MappedColumn:
+        """One array of a finished table, mapped into memory when it is looked at."""
+        size = self.size(name)
+        for number in range(self.chunks):
+            file = self.file(name, number)
             if not (file.is_file() and file.stat().st_size == size):
-                raise ValueError(f"{file} is missing or not of {size} bytes: the table is damaged")
-        return MappedColumn(self.path / name, dtype, row, galaxies, chunk)
+                raise ValueError(
+                    f"{file} is missing or not of {size} bytes: the table is damaged: {MEND}"
+                )
+        galaxies, chunk = int(self.header["galaxies"]), int(self.header["chunk"])
+        return MappedColumn(self.path / name, *self.row(name), galaxies, chunk, sums)
 
 
 @contextmanager
@@ -181,17 +230,6 @@ def fresh(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-
-
-def _write_at_once(path: Path, data: Array) -> None:
-    """A file that is there whole or not at all, whenever the process or the machine dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
-    with partial.open("wb") as file:
-        file.write(data.data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def _zarr() -> Any:

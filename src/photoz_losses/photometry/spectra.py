@@ -1,5 +1,6 @@
 """Spectra on one common wavelength grid, and the reader of SDSS files."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from os import PathLike
@@ -17,6 +18,10 @@ from photoz_losses.photometry.templates import Templates
 REACH = (2050.0, 16000.0)  # sdss2010 u to z of a galaxy in [0, 0.4], moved anywhere in [0, 0.4]
 JOINT_SCATTER = 0.1  # how far from 1 a ratio of data to fit is expected
 SDSS_STEP = 1e-4  # of log10 wavelength between pixels of every SDSS and BOSS spectrum
+DAMAGE = (  # what astropy raises where bytes are not as they should be
+    *(OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError),
+    *(RuntimeError, MemoryError, UserWarning, SyntaxError),
+)
 OFF_GRID = 0.05  # of a step: what rounding to float32 may do to a wavelength on the grid
 
 
@@ -225,6 +230,9 @@ class _File(NamedTuple):
 def read_sdss_spectra(paths: Iterable[str | PathLike[str]], *, wavelength: Any = None) -> Spectra:
     """Read SDSS or BOSS spectra onto one log-wavelength grid by whole pixels.
 
+    A file that was cut short is refused, and one that is not what its cards CHECKSUM and DATASUM
+    say, where it has them. SDSS's own have none: there a bit of a flux may be another unnoticed.
+
     All of them are sampled at steps of 1e-4 in log10 of vacuum wavelength, so that nothing is
     interpolated: each keeps its own pixels, and `valid` marks where they lie on the common grid.
 
@@ -250,8 +258,9 @@ def read_sdss_spectra(paths: Iterable[str | PathLike[str]], *, wavelength: Any =
     FileNotFoundError
         If a file is missing.
     ValueError
-        If there are no paths, or a file lacks an HDU or a column, does not lie on SDSS's grid, or
-        has no pixel on `wavelength`; names the file. If `wavelength` is not part of SDSS's grid.
+        If there are no paths, or a file is damaged, lacks an HDU or a column, does not lie on
+        SDSS's grid, or has no pixel on `wavelength`; names the file. If `wavelength` is not part of
+        SDSS's grid.
     """
     paths = [paths] if isinstance(paths, str | PathLike) else list(paths)
     if not paths:
@@ -297,15 +306,23 @@ def _read_file(path: Path) -> _File:
     if not path.is_file():
         raise FileNotFoundError(f"no such spectrum: {path}")
     try:
-        with fits.open(path, memmap=False) as hdus:
-            table, summary = hdus[1].data, hdus[2].data
-            loglam = np.asarray(table["loglam"], dtype=np.float64)
-            flux, ivar = (np.asarray(table[name], dtype=np.float32) for name in ("flux", "ivar"))
-            z = float(summary["Z"][0])
-    except (KeyError, IndexError, OSError, TypeError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "File may have been truncated")
+            with fits.open(path, memmap=False) as hdus:
+                _check_sums(hdus[:3])
+                table, summary = hdus[1].data, hdus[2].data
+                loglam = np.asarray(table["loglam"], dtype=np.float64)
+                flux, ivar = (
+                    np.asarray(table[name], dtype=np.float32) for name in ("flux", "ivar")
+                )
+                z = float(summary["Z"][0])
+    except DAMAGE as error:
         raise ValueError(
-            f"{path} is no SDSS spectrum (HDU 1 with loglam, flux, ivar; HDU 2 with Z): {error}"
+            f"{path} is no whole SDSS spectrum (HDU 1 with loglam, flux, ivar; HDU 2 with Z): "
+            f"{error}"
         ) from error
+    if not loglam.ndim == flux.ndim == ivar.ndim == 1:
+        raise ValueError(f"{path} is no SDSS spectrum: loglam, flux and ivar must be numbers a row")
     if not len(loglam):
         raise ValueError(f"{path} has no pixels: leave it out")
     position = loglam / SDSS_STEP
@@ -320,3 +337,10 @@ def _read_file(path: Path) -> _File:
     if not (ivar[np.isfinite(flux)] >= 0).all():
         raise ValueError(f"{path} has a negative or NaN ivar: mend it, 0 marks an untrusted pixel")
     return _File(first, flux, ivar, z)
+
+
+def _check_sums(hdus: Iterable[Any]) -> None:
+    """ValueError if an HDU is not what its CHECKSUM or DATASUM says, where it has them."""
+    for number, hdu in enumerate(hdus):
+        if hdu.verify_datasum() == 0 or hdu.verify_checksum() == 0:
+            raise ValueError(f"HDU {number} is not what was written, by its checksum")

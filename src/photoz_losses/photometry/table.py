@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset
 
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.photometry import _build, _header, _pieces
+from photoz_losses.photometry._lock import alone
 from photoz_losses.photometry._mapped import MappedColumn
 from photoz_losses.photometry._store import Store, fresh
 from photoz_losses.photometry.filters import FilterSet
@@ -36,7 +38,8 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
     counted.
 
     A memory-mapped table opens its files when a galaxy is looked up, and pickles as their path:
-    every worker of a ``DataLoader`` reads the one copy in the page cache.
+    every worker of a ``DataLoader`` reads the one copy in the page cache. Each process compares
+    each file with its checksum when it opens it; ValueError where a single bit is another.
 
     Attributes
     ----------
@@ -127,7 +130,13 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         ------
         ValueError
             If a redshift lies outside the bins (names the object), spectra do not lie on the
-            wavelengths of `photometry`, or `path` holds another table (names the differences).
+            wavelengths of `photometry`, or `path` holds another table (names the differences) or
+            one whose header is damaged.
+        BlockingIOError
+            If another process is building the table at `path`.
+        OSError
+            If the disk is full or the folder read-only: what is finished stays, and the same call
+            goes on later.
         ImportError
             If `path` or `client` lacks the extra ``scale``.
 
@@ -167,9 +176,10 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
             raise ValueError(f"chunk must be a positive number of galaxies, got {chunk!r}")
         header = _header.describe(bins, photometry, options, dtype, chunk)
         known, pieces = _pieces.cut(spectra, bins, photometry, chunk, z_spec, object_ids)
-        store = None if path is None else _build.begin(Path(path).resolve(), header, known)
-        work = _build.Work(photometry, bins, options, dtype, store)
-        table = cls(*_build.fill(work, pieces, header, known, client, progress))
+        begun = nullcontext() if path is None else _build.begun(Path(path).resolve(), header, known)
+        with begun as store:
+            work = _build.Work(photometry, bins, options, dtype, store)
+            table = cls(*_build.fill(work, pieces, header, known, client, progress))
         if table.header["clamped"]:
             warnings.warn(
                 f"{table.header['clamped']} residuals lie beyond the range of {table.dtype} and "
@@ -246,7 +256,7 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         if path.exists():
             raise FileExistsError(f"{path} exists: delete it, or give another path")
         chunk = self.header["chunk"]
-        with fresh(path) as beside:
+        with alone(path), fresh(path) as beside:
             store = Store.create(beside, self.header | {"complete": False})
             for number, digest in enumerate(self._digests):
                 rows = slice(number * chunk, (number + 1) * chunk)

@@ -1,0 +1,67 @@
+"""One builder of a table at a time."""
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+if sys.platform != "win32":  # which has no flock: nobody is kept out there
+    import fcntl
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what some network disks say
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold ``<name>.lock`` beside `path`.
+
+    The system lets go of it when the process ends, however it ends: none is ever stale.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process holds it; names that process.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.with_name(f"{path.name}.lock")
+    descriptor = _locked(file, path)
+    while not _is_still(descriptor, file):  # its last holder took it away
+        os.close(descriptor)
+        descriptor = _locked(file, path)
+    try:
+        with suppress(OSError):  # a full disk: the lock needs no name in it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _locked(file: Path, path: Path) -> int:
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    if sys.platform == "win32":
+        return descriptor
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 300, 0).decode(errors="replace") or "another process"
+        os.close(descriptor)
+        raise BlockingIOError(
+            f"{path} is being built by {holder}: wait until it has ended, then call again"
+        ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            os.close(descriptor)
+            raise
+    return descriptor
+
+
+def _is_still(descriptor: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,115 @@
+"""Paths in a file, and links in a folder, lead nowhere else; no size is believed unseen."""
+
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from files.written import NPZ, SPECTRA, TABLE, build
+
+from photoz_losses.photometry import FluxTable
+from photoz_losses.photometry._header import sealed
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "in" / TABLE.name
+    build(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["../../evil.npy", "/tmp/evil.npy", "a/../../evil.npy"])
+def test_members_of_a_zip_name_no_file(tmp_path, name):
+    """They are names of columns, and nothing is ever written by them."""
+    folder = tmp_path / "deep" / "er"
+    folder.mkdir(parents=True)
+    NPZ.make(folder / NPZ.name)
+    with zipfile.ZipFile(folder / NPZ.name, "a") as archive, archive.open(name, "w") as file:
+        np.lib.format.write_array(file, np.array([1.0, 2.0]))
+    assert NPZ.read(folder / NPZ.name)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [NPZ.name]
+
+
+@pytest.mark.parametrize(
+    "what", ["residual/c/0/0/0", "residual/c", "residual", "zarr.json", "checksum"]
+)
+def test_links_in_a_table_are_not_followed(table, tmp_path, what):
+    moved = tmp_path / "out" / what
+    moved.parent.mkdir(parents=True)
+    (table / what).rename(moved)
+    (table / what).symlink_to(moved)
+    for call in (FluxTable.load, build):
+        with pytest.raises(ValueError, match=rf"{table}.* is a link, or behind one"):
+            call(table)
+
+
+def test_links_in_an_unfinished_table_are_not_written_through(tmp_path):
+    def stops():
+        yield SPECTRA[:3]
+        raise KeyboardInterrupt
+
+    path = tmp_path / TABLE.name
+    with pytest.raises(KeyboardInterrupt):
+        build(path, stops())
+    (tmp_path / "out").mkdir()
+    shutil.rmtree(path / "residual" / "c")
+    (path / "residual" / "c").symlink_to(tmp_path / "out")
+    with pytest.raises(ValueError, match="is a link, or behind one"):
+        build(path)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_table_may_itself_be_reached_by_a_link(table, tmp_path):
+    (tmp_path / "link").symlink_to(table.parent)
+    assert len(FluxTable.load(tmp_path / "link" / TABLE.name)) == len(SPECTRA)
+    assert len(build(tmp_path / "link" / TABLE.name)) == len(SPECTRA)
+
+
+def rewritten(table, **changes) -> None:
+    """Another header with the right checksum: made to harm, not by accident."""
+    document = json.loads((table / "zarr.json").read_text())
+    document["attributes"] = sealed(document["attributes"] | changes)
+    (table / "zarr.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"galaxies": 10**12}, "2 of its 333333333334 chunks are there"),
+        ({"galaxies": 10**15}, "describes no table"),
+        ({"galaxies": -1}, "describes no table"),
+        ({"galaxies": "5"}, "describes no table"),
+        ({"chunk": 0}, "describes no table"),
+        ({"chunk": 10**11, "galaxies": 5}, "is damaged"),
+        ({"bins": "0123"}, "describes no table"),
+        ({"bins": [0.0, 1e999]}, "describes no table"),
+        ({"dtype": "object"}, "describes no table"),
+        ({"options": []}, "describes no table"),
+        ({"filters": {"names": ["../../u"]}}, "describes no table"),
+        ({"format": 1}, "has format 1, this version reads 2: build the table again"),
+    ],
+)
+def test_a_header_is_not_believed_even_with_its_checksum(table, changes, says):
+    rewritten(table, **changes)
+    with pytest.raises(ValueError, match=rf"{table}.*({says}|cannot be mapped)"):
+        FluxTable.load(table)
+
+
+def test_a_name_of_a_filter_is_no_path(table):
+    filters = json.loads((table / "zarr.json").read_text())["attributes"]["filters"]
+    rewritten(table, filters=filters | {"names": ["../../../etc/passwd", "/dev/zero"]})
+    before = sorted(table.parent.rglob("*"))
+    assert FluxTable.load(table).filters.names == ("../../../etc/passwd", "/dev/zero")
+    assert sorted(table.parent.rglob("*")) == before
+
+
+def test_a_size_is_compared_with_the_file_before_memory_is_asked_for(tmp_path):
+    NPZ.make(tmp_path / NPZ.name)
+    header = "{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000,), }"
+    text = header.ljust(117).encode() + b"\n"
+    content = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(16)
+    with zipfile.ZipFile(tmp_path / NPZ.name, "a") as archive:
+        archive.writestr("q.npy", content)
+    with pytest.raises(ValueError, match="q: it is shorter than its shape says"):
+        NPZ.read(tmp_path / NPZ.name)

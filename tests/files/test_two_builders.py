@@ -1,0 +1,65 @@
+"""Two builders of one table: the second is told of the first, and harms nothing."""
+
+import errno
+import os
+import socket
+
+import pytest
+from files.written import SPECTRA, build, read_table, same
+
+
+def test_a_second_builder_is_told_of_the_first(tmp_path):
+    path = tmp_path / "t.zarr"
+    told = []
+
+    def stream():
+        yield SPECTRA[:4]
+        with pytest.raises(BlockingIOError) as error:
+            build(path)
+        told.append(str(error.value))
+        yield SPECTRA[4:]
+
+    build(path, stream())
+    assert told == [
+        f"{path} is being built by process {os.getpid()} on {socket.gethostname()}: wait until it "
+        f"has ended, then call again"
+    ]
+    build(tmp_path / "whole.zarr")
+    assert same(read_table(path), read_table(tmp_path / "whole.zarr"))
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["t.zarr", "whole.zarr"]
+
+
+def test_a_finished_table_is_opened_by_any_number_of_builders(tmp_path):
+    path = tmp_path / "t.zarr"
+    build(path)
+
+    def stream():
+        assert len(build(path)) == len(SPECTRA)
+        yield SPECTRA
+
+    assert len(build(path, stream())) == len(SPECTRA)
+
+
+def test_what_a_killed_builder_left_stops_nobody(tmp_path):
+    path = tmp_path / "t.zarr"
+    (tmp_path / "t.zarr.lock").write_text("process 1 on a machine that is no more")
+    (tmp_path / "t.zarr.partial").mkdir()
+    build(path)
+    assert [item.name for item in tmp_path.iterdir()] == ["t.zarr"]
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "t.zarr.lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match=r"t\.zarr\.lock"):
+        build(tmp_path / "t.zarr")
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("error", ["ENOLCK", "EOPNOTSUPP"])
+def test_where_the_disk_has_no_locks_the_table_is_built_all_the_same(tmp_path, monkeypatch, error):
+    def refuses(*args):
+        raise OSError(getattr(errno, error), "no locks")
+
+    monkeypatch.setattr("fcntl.flock", refuses)
+    assert len(build(tmp_path / "t.zarr")) == len(SPECTRA)
