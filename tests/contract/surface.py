@@ -118,7 +118,6 @@ EXCUSED = {
         "a_batch_is_its_singles": "a property of a sample",
         "derivatives": DETACHED,
         "second_derivatives": DETACHED,
-        "compiles_whole_backward": DETACHED,
         "grad_of_func": DETACHED,
         "copies_and_pickles_give_the_same": FUNCTION,
     },
@@ -127,7 +126,6 @@ EXCUSED = {
         "derivatives": DETACHED,
         "second_derivatives": DETACHED,
         "compiles_whole": STATE,
-        "compiles_whole_backward": DETACHED,
         "vmap_is_the_loop": STATE,
         "grad_of_func": DETACHED,
         "exports": STATE,
@@ -349,7 +347,6 @@ ON_VALUES = dict.fromkeys(
     LOOKS,
 )
 STEPS = {"derivatives": A_COUNT, "second_derivatives": A_COUNT, "grad_of_func": A_COUNT}
-STEPS["compiles_whole_backward"] = A_COUNT
 ZERO_DENSITY = {"saturated_values_stay_finite": "infinite where the density is zero, as documented"}
 FUNCTIONS = [
     _score("cde_loss"),

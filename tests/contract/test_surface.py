@@ -14,7 +14,7 @@ KEPT = [  # by every loss and metric, unless an entry says why not
     *("a_permutation_permutes", "leading_dimensions_are_free"),
     *("an_empty_batch_gives_an_empty_answer", "derivatives", "second_derivatives"),
     *("keeps_no_graph", "saturated_values_stay_finite", "any_type_gives_at_least_float32"),
-    *("autocast_changes_nothing", "compiles_whole", "compiles_whole_backward"),
+    *("autocast_changes_nothing", "compiles_whole"),
     *("vmap_is_the_loop", "grad_of_func", "exports", "copies_and_pickles_give_the_same"),
     *("runs_on_fake_cuda", "gives_the_same_twice", "waits_for_no_device", "cuda_equals_the_cpu"),
 ]
