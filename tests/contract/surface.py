@@ -559,7 +559,7 @@ WEIGHTINGS = [
         ("logits", "z_spec"),
         _norms,
         excused={
-            "compiles_whole": "calls torch.autograd.grad, which belongs between compiled steps",
+            "compiles_whole_as_well": "calls torch.autograd.grad, not for a compiled step",
             "copies_and_pickles_give_the_same": FUNCTION,
             "runs_on_fake_cuda": "torch's backward asks for a device that is really there",
         },
