@@ -4,7 +4,7 @@ Everything else in the library (losses, metrics, plots) asks this file where a r
 what a density is worth there. Nothing else touches the edges.
 """
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -446,6 +446,8 @@ class RedshiftBins(Float64Module):
             return _check.floating(name, value)
         kept = getattr(value, "dtype", None) == np.float32  # compared in its own precision
         dtype = torch.float32 if kept else torch.float64
+        if isinstance(value, Real):  # a fill: of a copy to a device the host would wait for the end
+            return torch.full((), float(value), dtype=dtype, device=self.edges.device)
         return torch.as_tensor(value, dtype=dtype, device=self.edges.device)
 
     @staticmethod

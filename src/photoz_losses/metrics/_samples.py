@@ -68,12 +68,12 @@ class SampleMetric(StreamingMetric):
     ) -> None:
         super().__init__(**kwargs)
         self.approximate, self._weighted = _check_approximate(approximate), weighted
-        self._edges: dict[str, Tensor] = {}
         self._name: dict[tuple[str, str], str] = {}  # of a state, by column and role
         for column, limits in columns.items():
             if approximate is not None:
-                self._edges[column] = _edges(*limits, approximate, edges)
-                size, histogram = len(self._edges[column]), self._edges[column].tolist()
+                own = _edges(*limits, approximate, edges)
+                self.register_buffer(f"{column}_edges", own, persistent=False)
+                size, histogram = len(own), own.tolist()
                 self._add(column, "counts", (*identity, histogram), torch.zeros(size + 2))
                 self._add(column, "sums", (*identity, histogram), torch.zeros(3))
             else:
@@ -94,6 +94,10 @@ class SampleMetric(StreamingMetric):
     def _state(self, column: str, role: str) -> Any:
         return getattr(self, self._name[column, role])
 
+    def _edges_of(self, column: str) -> Tensor:
+        edges: Tensor = getattr(self, f"{column}_edges")
+        return edges
+
     def _keep(self, weights: Tensor | None = None, **columns: Tensor) -> None:
         """Take in numbers of a batch of galaxies, in any shape, and their weights."""
         if weights is not None:
@@ -112,8 +116,8 @@ class SampleMetric(StreamingMetric):
         each = torch.ones_like(values) if weights is None else weights
         values = torch.where(each == 0, 0.0, values)  # of no weight: not in the sample
         counts, sums = self._name[column, "counts"], self._name[column, "sums"]
-        place = _place(values, self._edges[column].to(values.device))
-        size = len(self._edges[column]) + 2
+        edges = self._edges_of(column).to(values.device)
+        place, size = _place(values, edges), len(edges) + 2
         more = torch.zeros(size, dtype=torch.float64, device=values.device)
         setattr(self, counts, getattr(self, counts) + more.index_add(0, place, each))
         moments = [each.sum(), (each * values).sum(), (each * values.square()).sum()]
@@ -130,9 +134,11 @@ class SampleMetric(StreamingMetric):
                 return once, None
             return torch.cat([once, more]), torch.cat([torch.ones_like(once), weights])
         counts: Tensor = self._state(column, "counts")
-        edges = self._edges[column].to(counts.device)
-        ends = edges.new_tensor([-torch.inf, torch.inf, torch.nan])
-        values = torch.cat([ends[:1], (edges[:-1] + edges[1:]) / 2, ends[1:]])
+        edges = self._edges_of(column).to(counts.device)
+        below, above, undefined = (
+            edges.new_full((1,), value) for value in (-torch.inf, torch.inf, torch.nan)
+        )
+        values = torch.cat([below, (edges[:-1] + edges[1:]) / 2, above, undefined])
         return values, counts
 
     def _moments(self, column: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -33,8 +33,8 @@ class StreamingMetric(Metric):
     """A ``torchmetrics.Metric`` in float64 that a bad batch, a cast or a copy does not spoil.
 
     * A batch that raises leaves everything seen before it as it was, in ``forward`` too.
-    * States stay in float64 under ``.half()``, ``.to(dtype)`` and ``set_dtype``, also those that a
-      rank without any galaxy sends to the others.
+    * States and buffers stay in float64 under ``.half()``, ``.to(dtype)`` and ``set_dtype``, also
+      states that a rank without any galaxy sends to the others.
     * A result of shape (1,) stays of shape (1,).
     * Loading a ``state_dict`` takes copies, forgets what was computed before, and counts as data.
     """
@@ -68,7 +68,10 @@ class StreamingMetric(Metric):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> Self:
         before, defaults = shallow_states(self), copy.copy(self._defaults)
+        buffers = dict(self.named_buffers(recurse=False))
         super()._apply(fn, exclude_state)
+        for name, buffer in buffers.items():
+            setattr(self, name, _in_dtype_of(buffer, getattr(self, name)))
         for name, state in before.items():
             setattr(self, name, _in_dtype_of(state, getattr(self, name)))
             self._defaults[name] = _in_dtype_of(defaults[name], self._defaults[name])

@@ -156,7 +156,9 @@ def coverage(
     tensor([0.5000, 1.0000], dtype=torch.float64)
     """
     check_reduction(reduction)
-    levels = _levels(level).to(bins.edges.device)
+    levels = _levels(level)
+    # from the host to a device without waiting, which would be no copy yet the other way round
+    levels = levels.to(bins.edges.device, non_blocking=levels.device.type == "cpu")
     value = credibility(probs, z_spec, bins, interval=interval)
     if reduction == "none":
         value = value.detach().reshape(*value.shape, *levels.ndim * (1,))
@@ -187,6 +189,8 @@ class Coverage(StreamingMetric):
     tensor(0.5000, dtype=torch.float64)
     """
 
+    level: Tensor
+
     def __init__(
         self,
         bins: RedshiftBins,
@@ -197,7 +201,7 @@ class Coverage(StreamingMetric):
     ) -> None:
         super().__init__(**kwargs)
         self.bins, self.interval = bins, _check.one_of("interval", interval, INTERVALS)
-        self.level = _levels(level)
+        self.register_buffer("level", _levels(level), persistent=False)
         # Names of its own: MetricCollection takes metrics whose states agree for one and the same.
         own = digest(bins, self.level, interval)
         self._covered, self._count = f"covered_{own}", f"coverage_count_{own}"

@@ -50,7 +50,7 @@ def _bias(delta: Tensor, weights: Tensor | None, statistic: str) -> Tensor:
 
 def is_outlier(delta: Tensor, weights: Tensor | None, threshold: float | str) -> Tensor:
     """1. for each residual beyond the threshold, 0. for the others, NaN for NaN."""
-    limit = delta.new_tensor(torch.nan if isinstance(threshold, str) else threshold)
+    limit = delta.new_full((), torch.nan if isinstance(threshold, str) else threshold)
     if isinstance(threshold, str):
         limit = (3 * _sigma_iqr(delta, weights, RAIL_IQR)).clamp(min=RAIL_FLOOR).unsqueeze(-1)
     undefined = delta.isnan() | ~limit.isfinite()

@@ -179,7 +179,7 @@ class PITStatistics(PITSample):
         if self.approximate is None:
             return _statistics(self._sample("pit")[0], self.n_bins)
         counts: Tensor = self._state("pit", "counts")
-        return _counted_statistics(counts, self._edges["pit"].to(counts.device), self.n_bins)
+        return _counted_statistics(counts, self._edges_of("pit").to(counts.device), self.n_bins)
 
 
 def _read(pit_values: Tensor) -> Tensor:

@@ -1,0 +1,102 @@
+"""What makes a test the law of every entry of some kinds, and what the laws call."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from contract.inputs import STANDS_ON, batch
+from contract.surface import SURFACE, Entry, excuse
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+PROMISED = (
+    "loss",
+    "score",
+    "statistic",
+    "metric",
+)  # kinds for which every law holds, or is excused
+COMPUTES = (
+    *PROMISED,
+    *("reading", "weighting", "transform", "image", "photometry", "calibration", "view"),
+)
+LAWS: dict[str, list[Entry]] = {}  # entries with a cell, by law
+
+
+def law(*kinds: str) -> Callable[[Callable[..., None]], Any]:
+    """Mark a test as the law of its name, for every entry of these kinds that is not excused."""
+
+    def mark(test: Callable[..., None]) -> Any:
+        name = test.__name__.removeprefix("test_")
+        entries = [entry for entry in SURFACE if entry.kind in kinds and not excuse(entry, name)]
+        LAWS[name] = entries
+        return pytest.mark.parametrize("entry", entries, ids=lambda entry: entry.name)(test)
+
+    return mark
+
+
+class Called(nn.Module):
+    """A public function as a Module, so that what it stands on moves with it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        takes = inspect.signature(function).parameters
+        self.stands_on = nn.ModuleDict(
+            {name: make() for name, make in STANDS_ON.items() if name in takes}
+        )
+        self.function = function
+
+    def forward(self, *values: Tensor, **options: Any) -> Any:
+        return self.function(*values, **self.stands_on, **options)
+
+
+def function_of(entry: Entry) -> Called:
+    """The function of an entry, or of the entry that a class names."""
+    if entry.function is not None:
+        return Called(entry.function)
+    (named,) = [other for other in SURFACE if other.name == entry.of and other.kind != "metric"]
+    return Called(named.function)
+
+
+def module_of(entry: Entry, **options: Any) -> nn.Module:
+    """The Module of an entry; of a function, one that calls it."""
+    return Called(entry.function) if entry.build is None else entry.build(**options)
+
+
+def is_class(module: nn.Module) -> bool:
+    return isinstance(module, Metric | MetricCollection)
+
+
+def run(entry: Entry, module: nn.Module, values: list[Tensor], **options: Any) -> Any:
+    """What a module gives; a metric takes the batch in and computes."""
+    if not is_class(module):
+        return module(*values, **options)
+    module.update(**dict(zip(entry.inputs, values, strict=True)))
+    return module.compute()
+
+
+def unreduced(entry: Entry, values: list[Tensor], module: nn.Module | None = None) -> Any:
+    """Of each galaxy where an entry has that, else of the sample; of its function if it has one."""
+    if module is None:
+        module = module_of(entry) if entry.kind == "metric" else function_of(entry)
+    return run(entry, module, values, **({"reduction": "none"} if entry.reduces else {}))
+
+
+def arguments(entry: Entry, **options: Any) -> list[Tensor]:
+    values = batch(**options)
+    return [values[name] for name in entry.inputs]
+
+
+def leaves(result: Any) -> list[Tensor]:
+    """Every tensor of a result."""
+    found = torch.utils._pytree.tree_leaves(result)
+    return [leaf for leaf in found if isinstance(leaf, Tensor)]
+
+
+def assert_same(actual: Any, expected: Any, **tolerances: Any) -> None:
+    """Results of the same structure and values, NaN and infinity for themselves."""
+    ours, theirs = leaves(actual), leaves(expected)
+    assert len(ours) == len(theirs) > 0
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, equal_nan=True, **tolerances)

@@ -1,0 +1,700 @@
+"""The whole public surface, one entry a name or a pair of names, and what each is excused from.
+
+A public name that is in no entry fails `test_api.py`, whose inventory this is; a loss or a metric
+for which a law is neither tested nor excused here fails `test_surface.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from contract import inputs
+from contract.inputs import MIN_SNR, grid, photometry
+from torch import Tensor, nn
+
+from photoz_losses import (
+    CDELoss,
+    CRPSLoss,
+    FluxLoss,
+    InvarianceLoss,
+    L2Penalty,
+    RedshiftCrossEntropy,
+    ReLoBRaLo,
+    RotationDerivativeLoss,
+    SpectrophotometricFluxLoss,
+    TotalLoss,
+    UncertaintyWeights,
+    WeightSchedule,
+    average_views,
+    cde_loss,
+    cross_entropy,
+    crps_loss,
+    flux_loss,
+    gradient_norms,
+    invariance_loss,
+    l2_penalty,
+    metrics,
+    rebin,
+    rotation_derivative,
+    rotation_derivative_loss,
+    two_views,
+)
+from photoz_losses.calibration import PITRecalibration, TemperatureScaling
+from photoz_losses.photometry import flux_residual, relative_variance
+from photoz_losses.transforms import (
+    RandomDihedral,
+    RandomRotation,
+    ResampleBackground,
+    dihedral,
+    resample_background,
+    rotate,
+    tangent_image,
+)
+
+MODULES = ("", "calibration", "io", "metrics", "photometry", "plots", "report", "transforms")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A part of the public surface, and how a law gets hold of it.
+
+    Attributes
+    ----------
+    name : str
+        Of its cells.
+    kind : str
+        Loss; score (a metric of each galaxy), statistic (one of a sample), metric (a class of
+        either); reading, weighting, transform, photometry, calibration, view; or what no law
+        concerns, since it computes nothing on a device: data, file, drawing, page.
+    public : str
+        The public names, each with its module in front ("metrics.crps"; none for the package).
+    inputs : tuple of str
+        Names in `inputs.batch`, in the order of the arguments; for a class those of ``update``.
+    function : callable, optional
+        Of these inputs, by place, and of what it stands on (``bins``, ...), by keyword.
+    build : callable, optional
+        Without arguments: the Module, or the metric.
+    reduces : bool
+        Whether there is an option `reduction`.
+    each : bool
+        Whether the result has one number for each galaxy.
+    of : str, optional
+        Entry of the function that a class computes over everything seen.
+    tested : str, optional
+        Test file of what no law concerns, below tests/.
+    excused : mapping of str to str
+        Laws that do not hold for it, and why.
+    """
+
+    name: str
+    kind: str
+    public: str
+    inputs: tuple[str, ...] = ()
+    function: Callable[..., Any] | None = None
+    build: Callable[..., Any] | None = None
+    reduces: bool = False
+    each: bool = False
+    of: str | None = None
+    tested: str | None = None
+    excused: Mapping[str, str] = field(default_factory=dict)
+
+
+# Why a law does not concern a kind ----------------------------------------------------------------
+
+DETACHED = "takes no part in training: results carry no graph, which a law of their own holds"
+FUNCTION = "a function has no state"
+BY_CLASS = "held by the cell of the class, which names it; without a class there is no pair"
+STATE = "torchmetrics adds to states in Python: compile, export or map the function instead"
+EXCUSED = {
+    "score": {
+        "function_equals_module": BY_CLASS,
+        "copies_and_pickles_give_the_same": FUNCTION,
+        "keeps_no_graph": "differentiable in the masses",
+    },
+    "statistic": {
+        "function_equals_module": BY_CLASS,
+        "reductions_agree": "one value of a sample: there is nothing to reduce",
+        "a_batch_is_its_singles": "a property of a sample",
+        "derivatives": DETACHED,
+        "second_derivatives": DETACHED,
+        "grad_of_func": DETACHED,
+        "copies_and_pickles_give_the_same": FUNCTION,
+    },
+    "metric": {
+        "reductions_agree": "a class takes no reduction",
+        "derivatives": DETACHED,
+        "second_derivatives": DETACHED,
+        "compiles_whole": STATE,
+        "vmap_is_the_loop": STATE,
+        "grad_of_func": DETACHED,
+        "exports": STATE,
+    },
+    "loss": {"keeps_no_graph": "it is there to be trained with"},
+}
+
+# Losses -------------------------------------------------------------------------------------------
+
+
+class InUnitsOfError(FluxLoss):
+    """FluxLoss with the keyword `variance`, by place."""
+
+    def forward(self, logits: Tensor, residual: Tensor, weight: Tensor, variance: Tensor) -> Tensor:
+        return super().forward(logits, residual, weight, variance=variance)
+
+
+class FromNoisySpectra(SpectrophotometricFluxLoss):
+    """SpectrophotometricFluxLoss with the keyword `ivar`, by place."""
+
+    def forward(self, logits: Tensor, flux: Tensor, z_spec: Tensor, ivar: Tensor) -> Tensor:
+        return super().forward(logits, flux, z_spec, ivar=ivar)
+
+
+class OfTwoTensors(L2Penalty):
+    """L2Penalty of two parameters, by place."""
+
+    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+        return super().forward([one, other])
+
+
+def _from_spectra(logits, spectrum, z_spec, *, bins, photometry, **options):
+    return flux_loss(logits, *flux_residual(photometry, spectrum, z_spec, bins), **options)
+
+
+def _from_noisy_spectra(logits, spectrum, z_spec, ivar, *, bins, photometry, **options):
+    noise = {"ivar": ivar, "min_snr": MIN_SNR}
+    return flux_loss(logits, *flux_residual(photometry, spectrum, z_spec, bins, **noise), **options)
+
+
+def _loss(name: str, public: str, module, function, *takes: str, **excused: str) -> Entry:
+    each = {"reduces": True, "each": True}
+    return Entry(
+        name, "loss", public, ("logits", *takes), function, module, **each, excused=excused
+    )
+
+
+def _in_units_of_error(logits, residual, weight, variance, **options):
+    return flux_loss(logits, residual, weight, variance=variance, **options)
+
+
+def _between_views(distance: str) -> list[Entry]:
+    def view(logits, other, *, bins, **options):
+        return invariance_loss(logits, other, distance=distance, bins=bins, **options)
+
+    def turn(logits, derivative, *, bins, **options):
+        options |= {"distance": distance, "temperature": 2.0}
+        return rotation_derivative_loss(logits, derivative, bins=bins, **options)
+
+    def module(kind, **fixed):
+        return lambda **options: kind(distance, bins=grid(), **fixed, **options)
+
+    return [
+        _loss(
+            f"InvarianceLoss[{distance}]",
+            "InvarianceLoss invariance_loss",
+            module(InvarianceLoss),
+            view,
+            "other",
+        ),
+        _loss(
+            f"RotationDerivativeLoss[{distance}]",
+            "RotationDerivativeLoss rotation_derivative_loss",
+            module(RotationDerivativeLoss, temperature=2.0),
+            turn,
+            "derivative",
+        ),
+    ]
+
+
+NO_GALAXIES = "a sum over parameters: there are no galaxies"
+LOSSES = [
+    _loss(
+        "RedshiftCrossEntropy",
+        "RedshiftCrossEntropy cross_entropy",
+        lambda **options: RedshiftCrossEntropy(grid(), **options),
+        lambda logits, z, *, bins, **options: cross_entropy(logits, z, bins, **options),
+        "z_spec",
+    ),
+    _loss(
+        "CDELoss",
+        "CDELoss cde_loss",
+        lambda **options: CDELoss(grid(), **options),
+        lambda logits, z, *, bins, **options: cde_loss(logits, z, bins, **options),
+        "z_spec",
+    ),
+    _loss(
+        "CRPSLoss",
+        "CRPSLoss crps_loss",
+        lambda **options: CRPSLoss(grid(), **options),
+        lambda logits, z, *, bins, **options: crps_loss(logits, z, bins, **options),
+        "z_spec",
+    ),
+    _loss(
+        "FluxLoss",
+        "FluxLoss flux_loss",
+        lambda **options: FluxLoss(grid(), **options),
+        flux_loss,
+        *("residual", "weight"),
+    ),
+    _loss(
+        "FluxLoss[variance]",
+        "FluxLoss flux_loss",
+        lambda **options: InUnitsOfError(grid(), **options),
+        _in_units_of_error,
+        *("residual", "weight", "variance"),
+    ),
+    _loss(
+        "SpectrophotometricFluxLoss",
+        "SpectrophotometricFluxLoss",
+        lambda **options: SpectrophotometricFluxLoss(grid(), photometry(), **options),
+        _from_spectra,
+        *("spectrum", "z_spec"),
+    ),
+    _loss(
+        "SpectrophotometricFluxLoss[ivar]",
+        "SpectrophotometricFluxLoss",
+        lambda **options: FromNoisySpectra(grid(), photometry(), min_snr=MIN_SNR, **options),
+        _from_noisy_spectra,
+        *("spectrum", "z_spec", "ivar"),
+    ),
+    *(entry for distance in ("l2", "symmetric_kl", "cramer") for entry in _between_views(distance)),
+    Entry(
+        "L2Penalty",
+        "loss",
+        "L2Penalty l2_penalty",
+        ("logits", "other"),
+        lambda one, other: l2_penalty([one, other]),
+        OfTwoTensors,
+        excused={
+            "reductions_agree": NO_GALAXIES,
+            "a_batch_is_its_singles": NO_GALAXIES,
+            "an_empty_batch_gives_an_empty_answer": "0, which the sum over nothing is",
+            "a_shift_of_all_logits_changes_nothing": "its arguments are no logits",
+        },
+    ),
+]
+
+# Metrics ------------------------------------------------------------------------------------------
+
+INFINITE_AD = "ad is infinite where a PIT is exactly 0 or 1, as documented"
+A_COUNT = "a count of galaxies, flat almost everywhere"
+ON_THE_HOST = "SciPy's p-values: it runs on the host, after the last batch"
+ONE_COLUMN = "takes a table of galaxies, one row each"
+DICTIONARY = "each number of the table is a cell of its own"
+NO_HALF = "redshifts in half precision are refused: z_spec and z_phot keep float32"
+
+
+def _score(name, function=None, *, reduces=True, takes=("probs", "z_spec"), **excused):
+    function = function or getattr(metrics, name)
+
+    def on_bins(*values, bins, **options):
+        return function(*values, bins, **options)
+
+    if not reduces:
+        excused["reductions_agree"] = "one number for each galaxy, which no one reduces"
+    public = f"metrics.{name.split('[')[0]}"
+    return Entry(name, "score", public, takes, on_bins, reduces=reduces, each=True, excused=excused)
+
+
+def _with(function, **fixed):
+    return lambda *values, **options: function(*values, **fixed, **options)
+
+
+def _named(name):
+    """`metrics.binned` and `metrics.standard_error` of the function, as a mapping of tensors."""
+    if name == "binned":
+
+        def function(z_phot, z_spec, by):
+            part = metrics.binned(metrics.mad, z_phot, z_spec, by=by, edges=[0.0, 0.5, 1.0])
+            return {"value": part.value, "count": part.count, "outside": part.outside}
+    else:
+
+        def function(z_phot, z_spec):
+            value, error = metrics.standard_error(metrics.rms, z_phot, z_spec, n_boot=None)
+            return {"value": value, "error": error}
+
+    return function
+
+
+def _statistic(name, function=None, *, takes=("z_phot", "z_spec"), public=None, **excused) -> Entry:
+    function = function or getattr(metrics, name.split("[")[0])
+    public = public or f"metrics.{name.split('[')[0]}"
+    return Entry(name, "statistic", public, takes, function, excused=excused)
+
+
+def _collection(probs, z_spec, *, bins):
+    z_phot = bins.mean(probs)
+    point = {"mad": metrics.mad, "bias": metrics.bias, "outlier_rate": metrics.outlier_rate}
+    scores = {name: getattr(metrics, name) for name in ("cde_loss", "crps", "log_score")}
+    return {
+        **{name: function(z_phot, z_spec) for name, function in point.items()},
+        **{name: function(probs, z_spec, bins) for name, function in scores.items()},
+        **metrics.pit_statistics(metrics.pit(probs, z_spec, bins)),
+    }
+
+
+def _metric(name, of, build, function=None, *, takes=None, each=False, **excused) -> Entry:
+    takes = takes or next(entry.inputs for entry in FUNCTIONS if entry.name == of)
+    public = f"metrics.{name.split('[')[0]}"
+    return Entry(name, "metric", public, takes, function, build, each=each, of=of, excused=excused)
+
+
+LOOKS = "looks at the values once, on the host, to refuse those outside [0, 1]"
+WHERE = "takes the rows of each bin out, and their number depends on values"
+ON_ROWS = dict.fromkeys(("compiles_whole", "vmap_is_the_loop", "exports"), WHERE)
+ON_VALUES = dict.fromkeys(
+    ("compiles_whole", "vmap_is_the_loop", "exports", "runs_on_fake_cuda", "waits_for_no_device"),
+    LOOKS,
+)
+STEPS = {"derivatives": A_COUNT, "second_derivatives": A_COUNT, "grad_of_func": A_COUNT}
+ZERO_DENSITY = {"saturated_values_stay_finite": "infinite where the density is zero, as documented"}
+FUNCTIONS = [
+    _score("cde_loss"),
+    _score("crps"),
+    _score("log_score", **ZERO_DENSITY),
+    _score("brier"),
+    _score("entropy", takes=("probs",)),
+    _score("pit", reduces=False),
+    _score("credibility", reduces=False),
+    _score(
+        "credibility[highest_density]",
+        _with(metrics.credibility, interval="highest_density"),
+        reduces=False,
+    ),
+    _score("coverage", **STEPS),
+    _score(
+        "coverage[highest_density]",
+        _with(metrics.coverage, interval="highest_density", level=0.5),
+        **STEPS,
+    ),
+    _score("galaxy_scores", reduces=False, **ZERO_DENSITY),
+    _statistic("mad"),
+    _statistic("mad[centered]", _with(metrics.mad, centered=True)),
+    _statistic("sigma_iqr"),
+    _statistic("bias"),
+    _statistic("bias[median]", _with(metrics.bias, statistic="median")),
+    _statistic("outlier_rate"),
+    _statistic("outlier_rate[sigma_iqr]", _with(metrics.outlier_rate, threshold="sigma_iqr")),
+    _statistic("rms"),
+    _statistic("pit_histogram", takes=("pit_values",), **ON_VALUES),
+    _statistic(
+        "pit_statistics",
+        takes=("pit_values",),
+        **dict.fromkeys(ON_VALUES, ON_THE_HOST),
+        saturated_values_stay_finite=INFINITE_AD,
+    ),
+    _statistic("standard_error", _named("standard_error"), leading_dimensions_are_free=ONE_COLUMN),
+    _statistic(
+        "binned",
+        _named("binned"),
+        public="metrics.binned metrics.PerBin",
+        takes=("z_phot", "z_spec", "by"),
+        leading_dimensions_are_free=ONE_COLUMN,
+        **ON_ROWS,
+        runs_on_fake_cuda=WHERE,
+        waits_for_no_device=WHERE,
+    ),
+]
+HOST = {"runs_on_fake_cuda": ON_THE_HOST, "waits_for_no_device": ON_THE_HOST}
+GROUPS = "torchmetrics compares states once on the host, to find metrics that share them"
+CLASSES = [
+    _metric("CDELoss", "cde_loss", lambda: metrics.CDELoss(grid())),
+    _metric("CRPS", "crps", lambda: metrics.CRPS(grid())),
+    _metric("LogScore", "log_score", lambda: metrics.LogScore(grid()), **ZERO_DENSITY),
+    _metric("Brier", "brier", lambda: metrics.Brier(grid())),
+    _metric("Entropy", "entropy", lambda: metrics.Entropy(grid())),
+    _metric("PIT", "pit", lambda: metrics.PIT(grid()), each=True),
+    _metric("Coverage", "coverage", lambda: metrics.Coverage(grid())),
+    _metric("MAD", "mad", metrics.MAD),
+    _metric(
+        "MAD[approximate]",
+        "mad",
+        lambda: metrics.MAD(approximate=16),
+        function_equals_module="off by half a bin, as documented and tested with the histograms",
+    ),
+    _metric("MAD[centered]", "mad[centered]", lambda: metrics.MAD(centered=True)),
+    _metric("SigmaIQR", "sigma_iqr", metrics.SigmaIQR),
+    _metric("Bias", "bias", metrics.Bias),
+    _metric("OutlierRate", "outlier_rate", metrics.OutlierRate),
+    _metric("RMS", "rms", metrics.RMS),
+    _metric(
+        "PITStatistics",
+        "pit_statistics",
+        lambda: metrics.PITStatistics(grid()),
+        lambda probs, z, *, bins: metrics.pit_statistics(metrics.pit(probs, z, bins)),
+        takes=("probs", "z_spec"),
+        **HOST,
+        saturated_values_stay_finite=INFINITE_AD,
+    ),
+    _metric(
+        "Binned",
+        "binned",
+        lambda: metrics.Binned(metrics.MAD(), edges=[0.0, 0.5, 1.0]),
+        leading_dimensions_are_free=ONE_COLUMN,
+        runs_on_fake_cuda=WHERE,
+        updates_on_fake_cuda=WHERE,
+        waits_for_no_device=WHERE,
+    ),
+    Entry(
+        "PhotoZMetrics",
+        "metric",
+        "metrics.PhotoZMetrics metrics.photo_z_metrics metrics.PRESETS metrics.Preset",
+        ("probs", "z_spec"),
+        _collection,
+        lambda: metrics.photo_z_metrics(grid()),
+        excused={
+            **HOST,
+            "updates_on_fake_cuda": GROUPS,
+            "saturated_values_stay_finite": "holds log score and ad, infinite as documented",
+        },
+    ),
+]
+
+# The reading of the bins, and what else computes on a device --------------------------------------
+
+
+class Weighed(nn.Module):
+    """A sum of terms, by place."""
+
+    def __init__(self, weighting: nn.Module | None = None) -> None:
+        super().__init__()
+        ramp = WeightSchedule(0.1, "linear", steps=3, start=0.05)
+        terms = {
+            "ce": (1.0, RedshiftCrossEntropy(grid())),
+            "crps": (1.0, CRPSLoss(grid())),
+            "cde": (ramp, CDELoss(grid())),
+        }
+        self.sum = TotalLoss(terms, weighting=weighting)
+
+    def forward(self, logits: Tensor, z_spec: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        result: tuple[Tensor, dict[str, Tensor]] = self.sum(logits=logits, z_spec=z_spec)
+        return result
+
+
+class Viewed(nn.Module):
+    """A network on views of its images."""
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        super().__init__()
+        self.model, self.run = nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), run
+        with torch.no_grad():
+            self.model[1].weight.copy_(torch.linspace(-1, 1, 5 * 192).reshape(5, 192).sin())
+            self.model[1].bias.zero_()
+        self.eval()
+
+    def forward(self, images: Tensor) -> Any:
+        return self.run(self.model, images)
+
+
+def _twice(model, images):
+    return tuple(two_views(model, images, RandomDihedral(), fraction=0.5))
+
+
+def _oriented(model, images):
+    return average_views(model, images, None)
+
+
+def _fitted(calibration):
+    def build():
+        logits = inputs.batch(40)["logits"].unsqueeze(1).repeat(1, 5, 1)
+        return calibration(grid()).fit(logits.flatten(0, 1), torch.linspace(0.01, 0.39, 200))
+
+    return build
+
+
+def _norms(logits, z_spec, *, bins):
+    logits = logits.detach().requires_grad_()
+    return gradient_norms({"ce": cross_entropy(logits, z_spec, bins)}, [logits])
+
+
+READINGS = [
+    Entry(f"RedshiftBins.{name}", "reading", "RedshiftBins", takes, function)
+    for name, takes, function in [
+        ("index", ("z_spec",), lambda z, *, bins: bins.index(z)),
+        ("pdf", ("probs", "z_spec"), lambda probs, z, *, bins: bins.pdf(probs, z)),
+        ("cdf", ("probs", "z_spec"), lambda probs, z, *, bins: bins.cdf(probs, z)),
+        ("quantile", ("probs", "by"), lambda probs, q, *, bins: bins.quantile(probs, q)),
+        ("density", ("probs",), lambda probs, *, bins: bins.density(probs)),
+        ("mean", ("probs",), lambda probs, *, bins: bins.mean(probs)),
+        ("median", ("probs",), lambda probs, *, bins: bins.median(probs)),
+        ("mode", ("probs",), lambda probs, *, bins: bins.mode(probs)),
+        ("best", ("probs",), lambda probs, *, bins: bins.best(probs)),
+    ]
+] + [
+    Entry(
+        "rebin",
+        "reading",
+        "rebin",
+        ("probs",),
+        lambda probs, *, bins, new_bins: rebin(probs, bins, new_bins),
+    )
+]
+WEIGHTINGS = [
+    Entry(
+        "WeightSchedule",
+        "weighting",
+        "WeightSchedule",
+        ("logits",),
+        build=lambda: WeightSchedule(0.3),
+    ),
+    Entry("TotalLoss", "weighting", "TotalLoss", ("logits", "z_spec"), build=Weighed),
+    Entry(
+        "UncertaintyWeights",
+        "weighting",
+        "UncertaintyWeights",
+        ("logits", "z_spec"),
+        build=lambda: Weighed(UncertaintyWeights(["ce", "crps"])),
+    ),
+    Entry(
+        "ReLoBRaLo",
+        "weighting",
+        "ReLoBRaLo",
+        ("logits", "z_spec"),
+        build=lambda: Weighed(ReLoBRaLo(["ce", "crps"])),
+    ),
+    Entry(
+        "gradient_norms",
+        "weighting",
+        "gradient_norms",
+        ("logits", "z_spec"),
+        _norms,
+        excused={
+            "compiles_whole_as_well": "calls torch.autograd.grad, not for a compiled step",
+            "copies_and_pickles_give_the_same": FUNCTION,
+            "runs_on_fake_cuda": "torch's backward asks for a device that is really there",
+        },
+    ),
+]
+DISC = torch.ones(8, 8).tril().bool()
+TRANSFORMS = [
+    Entry(name, "transform", f"transforms.{name.split('[')[0]}", ("images",), build=build)
+    for name, build in {
+        "RandomDihedral": RandomDihedral,
+        "RandomRotation": lambda **source: RandomRotation(2, **source),
+        "RandomRotation[bicubic]": lambda **s: RandomRotation(interpolation="bicubic", **s),
+        "ResampleBackground": lambda **source: ResampleBackground(unbiased=True, **source),
+        "ResampleBackground[correlated]": lambda **s: ResampleBackground(correlated=True, **s),
+        "ResampleBackground[mask]": lambda **source: ResampleBackground(mask=DISC, **source),
+        "ResampleBackground[mask, correlated]": lambda **source: ResampleBackground(
+            mask=DISC, correlated=True, **source
+        ),
+    }.items()
+]
+IMAGES = [  # functions that the transforms call
+    Entry("dihedral", "image", "transforms.dihedral", ("images", "element"), dihedral),
+    Entry("rotate", "image", "transforms.rotate", ("images", "angle"), rotate),
+    Entry(
+        "resample_background",
+        "image",
+        "transforms.resample_background",
+        ("images",),
+        resample_background,
+    ),
+    Entry("tangent_image", "image", "transforms.tangent_image", ("images",), tangent_image),
+]
+PHOTOMETRY = [
+    Entry(
+        "SyntheticPhotometry",
+        "photometry",
+        "photometry photometry.SyntheticPhotometry photometry.FilterSet",
+        ("spectrum", "nu"),
+        build=photometry,
+    ),
+    *(
+        Entry(
+            f"flux_residual[{', '.join(map(str, options.values()))}]",
+            "photometry",
+            "flux_residual photometry.flux_residual",
+            ("spectrum", "z_spec"),
+            lambda flux, z, *, bins, photometry, _options=options: flux_residual(
+                photometry, flux, z, bins, **_options
+            ),
+        )
+        for options in ({"quadrature": "midpoint"}, {"quadrature": "trapezoid", "dimming": "f_nu"})
+    ),
+    Entry(
+        "flux_residual[ivar]",
+        "photometry",
+        "flux_residual photometry.flux_residual",
+        ("spectrum", "z_spec", "ivar"),
+        lambda flux, z, ivar, *, bins, photometry: flux_residual(
+            photometry, flux, z, bins, ivar=ivar, min_snr=MIN_SNR, valid=ivar > 1
+        ),
+    ),
+    Entry(
+        "relative_variance",
+        "photometry",
+        "photometry.relative_variance",
+        ("spectrum", "ivar"),
+        lambda flux, ivar, *, photometry: relative_variance(photometry, flux, ivar),
+        excused={"photometry_has_a_backward_on_meta": "a weight, without gradient, as documented"},
+    ),
+]
+OTHERS = [
+    Entry(name, "calibration", f"calibration.{name}", ("logits",), build=_fitted(calibration))
+    for name, calibration in [
+        ("TemperatureScaling", TemperatureScaling),
+        ("PITRecalibration", PITRecalibration),
+    ]
+] + [
+    Entry(name.split()[0], "view", name, ("images",), build=lambda _run=run: Viewed(_run))
+    for name, run in [
+        ("two_views Views", _twice),
+        ("average_views", _oriented),
+        ("rotation_derivative", rotation_derivative),
+    ]
+]
+
+# What no law concerns: it reads, writes or draws on the host, with a test file of its own ---------
+
+HOST_ONLY = [
+    Entry("FluxTable", "table", "photometry.FluxTable", tested="photometry/test_table.py"),
+    Entry("Spectra", "data", "photometry.Spectra", tested="photometry/test_spectra.py"),
+    Entry("Templates", "data", "photometry.Templates", tested="photometry/test_templates.py"),
+    Entry(
+        "source_mask",
+        "data",
+        "transforms transforms.source_mask transforms.SourceMask",
+        tested="transforms/test_sources.py",
+    ),
+    Entry(
+        "read_sdss_spectra",
+        "file",
+        "photometry.read_sdss_spectra",
+        tested="photometry/test_spectra.py",
+    ),
+    Entry(
+        "predictions",
+        "file",
+        "io.Predictions io.load_predictions io.save_predictions io.from_qp io.to_qp",
+        tested="test_io.py",
+    ),
+    Entry("write_report", "page", "report.write_report", tested="test_report.py"),
+    *(
+        Entry(name, "drawing", f"plots.{name}", tested="plots/test_plots.py")
+        for name in (
+            *("plot_binned", "plot_coverage", "plot_densities", "plot_gallery"),
+            *("plot_nz", "plot_pit", "plot_pp", "plot_redshifts"),
+        )
+    ),
+]
+SURFACE = [
+    *(*LOSSES, *FUNCTIONS, *CLASSES),
+    *(*READINGS, *WEIGHTINGS, *TRANSFORMS, *IMAGES, *PHOTOMETRY, *OTHERS, *HOST_ONLY),
+]
+
+
+def public_names() -> dict[str, set[str]]:
+    """Names in the table by module, "" for the package."""
+    names: dict[str, set[str]] = {module: set() for module in MODULES}
+    for entry in SURFACE:
+        for public in entry.public.split():
+            module, _, name = public.rpartition(".")
+            names[module].add(name)
+    return names
+
+
+def excuse(entry: Entry, law: str) -> str | None:
+    """Why a law does not hold for an entry, if so."""
+    law = "runs_on_fake_cuda" if law == "sends_nothing_to_a_device" else law  # one needs the other
+    return entry.excused.get(law) or EXCUSED.get(entry.kind, {}).get(law)
