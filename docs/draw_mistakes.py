@@ -88,7 +88,7 @@ def table(rows: Rows) -> list[list[str]]:
 
 def by_band(rows: Mapping[str, Rows]) -> list[list[str]]:
     """Readings of cut spectra, three rows each, a column a band."""
-    cells = [["", "", *(f"${band}$" for band in "ugriz")]]
+    cells = [["", "", *(f"*{band}*" for band in "ugriz")]]
     for reading, bands in rows.items():
         if reading == "whole":
             continue
@@ -104,7 +104,7 @@ def by_band(rows: Mapping[str, Rows]) -> list[list[str]]:
 def catalogue(rows: Rows) -> list[list[str]]:
     """Synthetic minus catalogue magnitudes of the real spectra padded with zeros."""
     padded = rows["zero padding - CALIBFLUX"]
-    head = ["", *(f"${band}$" for band in "ugriz")]
+    head = ["", *(f"*{band}*" for band in "ugriz")]
     return [head, ["median", *(number(padded[f"{band}_median"], "+.2f") for band in "ugriz")]]
 
 
