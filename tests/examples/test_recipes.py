@@ -98,11 +98,12 @@ def test_hyrax_criterion(monkeypatch):
 def test_hyrax_itself(monkeypatch):
     """hyrax finds the criterion, builds it from the table, and takes a step with it."""
     pytest.importorskip("hyrax")
+    pytest.importorskip("kcorrect")
     from hyrax.models.model_registry import hyrax_model
 
     monkeypatch.syspath_prepend(RECIPES)
     configuration = tomllib.loads(run("hyrax_criterion")["CONFIGURATION"])
-    nothing = {"optimizer": {"name": "torch.optim.SGD"}, "torch.optim.SGD": {"lr": 0.1}}
+    optimizer = {"optimizer": {"name": "torch.optim.SGD"}, "torch.optim.SGD": {"lr": 0.1}}
 
     @hyrax_model
     class Network(torch.nn.Linear):
@@ -110,7 +111,7 @@ def test_hyrax_itself(monkeypatch):
             super().__init__(5, 100)
             self.config = config
 
-    model = Network(configuration | nothing | {"scheduler": {"name": False}})
+    model = Network(configuration | optimizer | {"scheduler": {"name": False}})
     z_spec = torch.full((8,), 0.1)
     before = model.criterion(model(torch.ones(8, 5)), z_spec)
     before.backward()
