@@ -2,6 +2,7 @@
 
 import sys
 from importlib.metadata import version as installed_version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,35 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "_generated"]
 default_role = "autolink"  # `name` in a docstring links to what is documented, else stays emphasis
 
 html_theme = "furo"
 html_title = "photoz_losses"
+html_css_files = ["site.css"]
+# MathJax lies beside the pages, which so need no network. It draws with SVG, since browsers refuse
+# fonts to pages from file://; "full" has every extension inside and loads nothing later.
+mathjax_path = "tex-svg-full.js"
+html_static_path = [
+    "_static",
+    str(files("sphinx-mathjax-offline") / "static/mathjax" / mathjax_path),
+]
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "reset_modules": ("matplotlib",),
+    "capture_repr": (),  # what a page prints, it prints by print
+    "notebook_extensions": set(),
+    "download_all_examples": False,
+    "show_signature": False,
+    "write_computation_times": False,
+    "min_reported_time": 3600,  # a page says nothing of how long it took here
+}
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "substitution"]
 myst_heading_anchors = 3
@@ -48,6 +72,7 @@ sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "examples")]
 
 def draw(app: Any) -> None:
     """Tables and pictures of the pages that show kept results."""
+    import draw_benchmarks
     import draw_concepts
     import draw_conventions
     import draw_mistakes
@@ -58,6 +83,7 @@ def draw(app: Any) -> None:
     draw_concepts.build(generated / "concepts")
     draw_mistakes.build(RESULTS, generated / "mistakes")
     draw_conventions.build(RESULTS, generated / "conventions")
+    draw_benchmarks.build(RESULTS, generated / "benchmarks")
 
 
 def insert_sizes(app: Any, config: Any) -> None:

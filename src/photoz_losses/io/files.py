@@ -20,7 +20,7 @@ OWN = (*NEEDED, "z_spec", "id")  # names of arrays; every other one is a column
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a file of predictions holds, as `load_predictions` returns it.
+    """What a file of predictions holds: `save_predictions` writes it, `load_predictions` reads it.
 
     Attributes
     ----------

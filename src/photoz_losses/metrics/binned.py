@@ -16,7 +16,7 @@ from photoz_losses.metrics.bootstrap import by_place, n_galaxies, standard_error
 
 @dataclass(frozen=True)
 class PerBin:
-    """A metric in each of K bins.
+    """A metric in each of K bins, as `binned` gives it.
 
     Attributes
     ----------

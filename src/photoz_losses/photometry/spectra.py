@@ -47,6 +47,17 @@ class Spectra:
     ValueError
         If shapes disagree, wavelengths do not increase, a valid flux is not finite, or an inverse
         variance is negative.
+
+    Examples
+    --------
+    Of two galaxies, nothing was measured redward of 8900 Å:
+
+    >>> wavelength = torch.linspace(3800.0, 9200.0, 1000)
+    >>> valid = (wavelength < 8900).expand(2, -1)
+    >>> flux, ivar = 1.0 * valid, 4.0 * valid
+    >>> spectra = Spectra(wavelength, flux, ivar, torch.tensor([0.1, 0.2]), valid)
+    >>> len(spectra), spectra.valid.sum(-1)
+    (2, tensor([944, 944]))
     """
 
     wavelength: Tensor

@@ -1,0 +1,33 @@
+"""
+PIT before and after calibration
+================================
+
+Both calibrations are fitted to validation galaxies and drawn for others. A temperature makes all
+densities wider or narrower, and so can not straighten a slope; the recalibration by the PIT can.
+"""
+
+from matplotlib import pyplot
+from predictions import predict
+
+from photoz_losses.calibration import PITRecalibration, TemperatureScaling
+from photoz_losses.metrics import crps, pit
+from photoz_losses.plots import plot_pit, plot_pp
+
+bins, validation, held_out = predict()
+calibrations = {
+    "as trained": None,
+    "temperature scaling": TemperatureScaling(bins),
+    "PIT recalibration": PITRecalibration(bins),
+}
+
+figure, axes = pyplot.subplots(2, 3, figsize=(10, 6), layout="constrained")
+for (name, calibration), (upper, lower) in zip(calibrations.items(), axes.T, strict=True):
+    logits = held_out.logits
+    if calibration is not None:
+        logits = calibration.fit(validation.logits, validation.galaxies.z_spec)(logits)
+    probs, z_spec = logits.softmax(-1), held_out.galaxies.z_spec
+    values = pit(probs, z_spec, bins)
+    plot_pit(values, ax=upper).set_title(name)
+    plot_pp(values, ax=lower)
+    print(f"{name:<20} CRPS {crps(probs, z_spec, bins):.5f}")
+pyplot.show()

@@ -1,0 +1,180 @@
+"""Every public name has its place in the reference, and its docstring what a reader looks for."""
+
+import inspect
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import check_links
+import draw_benchmarks
+import pytest
+from contract.surface import public_names
+from numpydoc.docscrape import FunctionDoc
+from numpydoc.validate import validate
+
+ROOT = Path(__file__).parents[1]
+NAMES = {
+    f"{'photoz_losses.' + module if module else 'photoz_losses'}.{name}"
+    for module, names in public_names().items()
+    for name in names
+}
+OBJECTS = {
+    path: getattr(import_module(path.rpartition(".")[0]), path.rpartition(".")[2]) for path in NAMES
+}
+FUNCTIONS = sorted(path for path, value in OBJECTS.items() if inspect.isfunction(value))
+CLASSES = sorted(path for path, value in OBJECTS.items() if inspect.isclass(value))
+IN_PROSE = {"photoz_losses.metrics.PRESETS"}  # a mapping has no signature
+MEANING = {  # numpydoc's codes
+    "GL08": "has no docstring",
+    "SS03": "summary without a full stop",
+    "PR01": "parameters that are not described",
+    "PR02": "describes parameters that it has not",
+    "RT01": "does not say what it returns",
+    "EX01": "has no example",
+}
+EXCUSED = {
+    ("photoz_losses.io.load_predictions", "EX01"): "save_predictions shows both",
+    ("photoz_losses.photometry.read_sdss_spectra", "EX01"): "needs a file of SDSS",
+    ("photoz_losses.photometry.FluxTable", "PR01"): "made by build, open and load, not by its name",
+}
+
+
+def text_of(path: str) -> str:
+    return inspect.getdoc(OBJECTS[path]) or ""
+
+
+def codes(path: str) -> set[str]:
+    found = {code for code, _ in validate(path)["errors"]} & MEANING.keys()
+    return {code for code in found if (path, code) not in EXCUSED}
+
+
+def shown() -> set[int]:
+    """Identities of what the pages of the reference document, modules among them."""
+    found = set()
+    for page in sorted((ROOT / "docs/reference").glob("*.md")):
+        module = ""
+        for directive, name in re.findall(
+            r"^\.\. (currentmodule|auto(?:class|function)):: (\S+)", page.read_text(), re.MULTILINE
+        ):
+            if directive == "currentmodule":
+                module = name
+                found.add(id(import_module(module)))
+            else:
+                found.add(id(getattr(import_module(module), name)))
+    return found
+
+
+def test_every_public_name_is_in_the_reference():
+    there = shown()
+    missing = {path for path, value in OBJECTS.items() if id(value) not in there}
+    assert missing == IN_PROSE
+    for path in IN_PROSE:
+        name = f"`{path.rpartition('.')[2]}`"
+        assert any(name in page.read_text() for page in (ROOT / "docs/reference").glob("*.md"))
+
+
+@pytest.mark.parametrize("path", FUNCTIONS)
+def test_a_function_says_what_goes_in_and_what_comes_out(path):
+    assert not {code: MEANING[code] for code in codes(path)}
+
+
+@pytest.mark.parametrize("path", FUNCTIONS)
+def test_a_function_says_what_it_raises(path):
+    doc = FunctionDoc(OBJECTS[path])
+    assert doc["Raises"] or "Raises" in text_of(path), path
+
+
+@pytest.mark.parametrize("path", FUNCTIONS)
+def test_a_tensor_has_a_shape(path):
+    for parameter in FunctionDoc(OBJECTS[path])["Parameters"]:
+        if parameter.type.startswith("Tensor"):
+            assert re.search(r"shape|scalar|float or", parameter.type), (path, parameter)
+
+
+@pytest.mark.parametrize("path", CLASSES)
+def test_a_class_says_it_or_links_to_what_does(path):
+    """A Module stores the options of a function and refers to it; a record lists its fields."""
+    found = codes(path) - {"RT01"}
+    text = text_of(path)
+    linked = {
+        name
+        for name in NAMES
+        if re.search(rf"`(~|\w+\.)*{re.escape(name.rpartition('.')[2])}`", text) and name != path
+    }
+    if fields_are_described(OBJECTS[path], text):
+        found -= {"PR01"}
+    for code, section in (("PR01", "Parameters"), ("EX01", "Examples")):
+        if any(section in text_of(name) for name in linked):
+            found -= {code}
+    assert not {code: MEANING[code] for code in found}
+
+
+def fields_are_described(cls: Any, text: str) -> bool:
+    fields = getattr(cls, "_fields", None) or getattr(cls, "__dataclass_fields__", None)
+    attributes = text.partition("Attributes\n")[2]
+    return bool(fields) and all(re.search(rf"\b{name}\b", attributes) for name in fields)
+
+
+@pytest.mark.parametrize("path", CLASSES)
+def test_every_public_method_says_what_it_does(path):
+    for name, value in vars(OBJECTS[path]).items():
+        kinds = (classmethod, staticmethod, property)
+        if not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, kinds)):
+            text = inspect.getdoc(getattr(OBJECTS[path], name)) or ""
+            assert text.split("\n\n")[0].rstrip().endswith((".", ":", ";")), f"{path}.{name}"
+
+
+def test_every_excuse_is_needed():
+    for path, code in EXCUSED:
+        assert code in {found for found, _ in validate(path)["errors"]}
+
+
+def test_every_kept_result_is_on_a_page():
+    results = {path.stem for path in (ROOT / "benchmarks/results").glob("*.json")}
+    assert results == draw_benchmarks.TABLES.keys() | draw_benchmarks.ELSEWHERE.keys()
+    page = (ROOT / "docs/benchmarks.md").read_text()
+    for name in draw_benchmarks.TABLES:
+        assert f"_generated/benchmarks/{name}.md" in page
+    for name in draw_benchmarks.ELSEWHERE.values():
+        assert f"{{doc}}`{name}`" in page
+
+
+def test_every_row_of_a_result_is_in_its_tables(tmp_path):
+    draw_benchmarks.build(ROOT / "benchmarks/results", tmp_path)
+    for name in draw_benchmarks.TABLES:
+        content = draw_benchmarks.read(ROOT / "benchmarks/results", name)
+        text = (tmp_path / f"{name}.md").read_text()
+        for row in draw_benchmarks.rows_of(content):
+            assert f"| {row} |" in text, (name, row)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1206.4, "1,210"), (0.000342939, "0.000343"), (9.996, "10.0"), (64, "64.0"), (-0.5, "-0.500")],
+)
+def test_three_digits_without_an_exponent(value, text):
+    assert draw_benchmarks.digits(value) == text
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path):
+    (tmp_path / "there.html").write_text('<h1 id="here">…</h1>')
+    (tmp_path / "picture.png").write_bytes(b"")
+    good = (
+        '<a href="there.html#here"></a><img src="picture.png"><a href="#mine" id="mine"></a>'
+        '<a href="https://example.org/"></a><link rel="canonical" href="https://example.org/">'
+    )
+    (tmp_path / "index.html").write_text(good)
+    assert check_links.broken(tmp_path) == []
+    bad = {
+        '<a href="gone.html"></a>': "index.html: gone.html",
+        '<a href="there.html#gone"></a>': "index.html: there.html#gone",
+        '<img src="gone.png">': "index.html: gone.png",
+        '<a href="./"></a>': "index.html: ./",
+        '<script src="https://example.org/a.js"></script>': (
+            "index.html loads https://example.org/a.js"
+        ),
+    }
+    (tmp_path / "index.html").write_text(good + "".join(bad))
+    check_links.read.cache_clear()
+    assert sorted(check_links.broken(tmp_path)) == sorted(bad.values())
