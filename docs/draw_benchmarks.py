@@ -18,13 +18,13 @@ SCORES: list[Column] = [
 ]
 TURNS: list[Column] = [
     ("s", "median_s", "3"),
-    ("quartiles", "quartile_1_s", "3"),
-    ("", "quartile_3_s", "3"),
+    ("first quartile", "quartile_1_s", "3"),
+    ("third", "quartile_3_s", "3"),
 ]
 RATIO: list[Column] = [
     ("times the first of its kind", "ratio", ".2f"),
-    ("quartiles", "ratio_quartile_1", ".2f"),
-    ("", "ratio_quartile_3", ".2f"),
+    ("first quartile", "ratio_quartile_1", ".2f"),
+    ("third", "ratio_quartile_3", ".2f"),
 ]
 KINDS = ("smooth, covered", "smooth, partly", "noisy, covered", "noisy, partly")
 TABLES: dict[str, list[list[Column]]] = {  # file: the columns of each of its tables

@@ -20,6 +20,6 @@ print(f"MAD       {mad(z_phot, galaxies.z_spec):.4f}")
 print(f"bias     {bias(z_phot, galaxies.z_spec):+.4f}")
 print(f"outliers  {outlier_rate(z_phot, galaxies.z_spec, threshold=0.05):.2%}")
 
-_, ax = pyplot.subplots(figsize=(6, 6), layout="constrained")
+figure, ax = pyplot.subplots(figsize=(6, 6), layout="constrained")
 plot_redshifts(z_phot, galaxies.z_spec, threshold=0.05, low=low, high=high, ax=ax)
 pyplot.show()

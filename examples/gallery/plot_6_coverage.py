@@ -22,10 +22,8 @@ levels = torch.linspace(0.05, 0.95, 19)
 figure, axes = pyplot.subplots(1, 2, figsize=(9, 4.4), sharey=True, layout="constrained")
 answers = {"as trained": logits, "temperature scaling": scaling(logits)}
 for ax, (title, these) in zip(axes, answers.items(), strict=True):
-    for interval in ("central", "highest_density"):
+    for interval, band in (("central", len(galaxies)), ("highest_density", None)):
         share = coverage(these.softmax(-1), galaxies.z_spec, bins, level=levels, interval=interval)
-        plot_coverage(
-            levels, share, galaxies=len(galaxies), label=interval.replace("_", " "), ax=ax
-        )
+        plot_coverage(levels, share, galaxies=band, label=interval.replace("_", " "), ax=ax)
     ax.set_title(title)
 pyplot.show()

@@ -22,18 +22,18 @@ image = torch.from_numpy((clean + noise).astype(np.float32))[None]
 # %%
 # The sky is drawn anew outside the mask of the central galaxy.
 
+torch.manual_seed(0)
 mask, sources = source_mask(image)
-generator = torch.Generator().manual_seed(0)
 views = {
     "as observed": image,
     "flipped, quarter turn": dihedral(image, torch.tensor([5])),
     "turned by 30°": rotate(image, torch.tensor([np.pi / 6]), crop=44),
-    "another sky": resample_background(image, mask=mask, sources=sources, generator=generator),
-    "mask": mask[:, None].expand(-1, 5, -1, -1).float(),
+    "another sky": resample_background(image, mask=mask, sources=sources),
+    "mask": mask[:, None].expand(-1, 5, -1, -1).float() / 20,
 }
 
 figure, axes = pyplot.subplots(1, 5, figsize=(12, 2.8), layout="constrained")
 for ax, (name, view) in zip(axes, views.items(), strict=True):
-    ax.imshow(torch.asinh(view[0, 2] * (1 if name == "mask" else 20)), cmap="gray", origin="lower")
+    ax.imshow(torch.asinh(20 * view[0, 2]), cmap="gray", origin="lower")
     ax.set(title=name, xticks=[], yticks=[])
 pyplot.show()
