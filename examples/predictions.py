@@ -14,7 +14,7 @@ from torch import Tensor
 
 from photoz_losses import CRPSLoss, RedshiftBins, RedshiftCrossEntropy, TotalLoss
 
-STEPS, BATCH, RATE = 200, 128, 2e-3
+STEPS, BATCH, RATE = 400, 128, 4e-3
 
 
 class Predicted(NamedTuple):

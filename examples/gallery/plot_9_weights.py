@@ -36,5 +36,5 @@ for ax, (title, (ce, flux)) in zip(axes[1:], pairs.items(), strict=True):
     ax.plot(ce, label="falls fast")
     ax.plot(flux, label="large and slow")
     ax.set(title=title, xlabel="step", xlim=(0, steps))
-    ax.legend(frameon=False, loc="center right")
+axes[1].legend(frameon=False, loc="center right")
 pyplot.show()
