@@ -101,7 +101,8 @@ def refuse_other_errors(name, error):
         trace = trace.tb_next
     file = trace.tb_frame.f_code.co_filename
     line = linecache.getline(file, trace.tb_lineno).strip()
-    assert file.startswith(SOURCE) and line.startswith("raise"), f"not ours, {file}: {line}"
+    ours = file.startswith(SOURCE) and line.startswith("raise")
+    assert ours, f"not ours, {file}: {line}"
     known = {*CALLS[name].arguments, "logits", "term", "name", "arguments", "wavelengths", "nu"}
     known |= {"edges", "redshift", "templates", "spectra", "distance", "min_snr", "bands"}
     assert any(key in str(error) for key in known), f"no argument named: {error}"
