@@ -158,7 +158,7 @@ class TotalLoss(nn.Module):
             warnings.warn(
                 f"{PATIENCE} training calls without step(): the schedules stand still. Call "
                 f"loss.step() once after each step of the optimiser",
-                stacklevel=4,  # where the Module is called, past torch's own two frames
+                stacklevel=5,  # where the Module is called, past torch's own two frames
             )
 
     def active(self, name: str) -> bool:
