@@ -7,6 +7,7 @@ import torch
 from scipy import optimize
 from torch import Tensor, nn
 
+from photoz_losses import _check
 from photoz_losses._float64 import Float64Module
 from photoz_losses.bins import RedshiftBins
 
@@ -18,7 +19,7 @@ class _Calibration(Float64Module):
 
     def __init__(self, bins: RedshiftBins) -> None:
         super().__init__()
-        self.bins = bins
+        self.bins = _check.instance("bins", bins, RedshiftBins)
         self._fitted = False
 
     def _learn(self, **values: Any) -> Self:
@@ -197,10 +198,9 @@ class PITRecalibration(_Calibration):
 
     def __init__(self, bins: RedshiftBins, *, n_segments: int = 20, prior: float = 10.0) -> None:
         super().__init__(bins)
-        if n_segments < 2:
-            raise ValueError(f"n_segments must be at least 2, got {n_segments}")
-        if not prior > 0:
-            raise ValueError(f"prior must be positive, got {prior}")
+        _check.count("n_segments", n_segments, 2)
+        if not 0 < _check.number("prior", prior) < math.inf:
+            raise ValueError(f"prior must be positive and finite, got {prior}")
         self.n_segments, self.prior = n_segments, prior
         unknown = torch.full((n_segments + 3,), torch.nan, dtype=torch.float64)
         self.register_buffer("knots", unknown)

@@ -132,7 +132,8 @@ class FluxLoss(nn.Module):
 
     def __init__(self, bins: RedshiftBins, *, reduction: str = "mean") -> None:
         super().__init__()
-        self.bins, self.reduction = bins, check_reduction(reduction)
+        self.bins = _check.instance("bins", bins, RedshiftBins)
+        self.reduction = check_reduction(reduction)
         self.register_buffer("unusable", torch.zeros((), dtype=torch.int64), persistent=False)
 
     def forward(
@@ -189,7 +190,7 @@ class SpectrophotometricFluxLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_options(quadrature, min_coverage, dimming, cosmology, min_snr)
-        self.photometry = photometry
+        self.photometry = _check.instance("photometry", photometry, SyntheticPhotometry)
         self.quadrature, self.min_coverage, self.min_snr = quadrature, min_coverage, min_snr
         self.dimming, self.cosmology = dimming, cosmology
         self.loss = FluxLoss(bins, reduction=reduction)

@@ -110,7 +110,9 @@ def check_options(distance: str, space: str, bins: RedshiftBins | None, temperat
         raise ValueError(f"distance {distance!r} compares densities: use space='probs', or 'l2'")
     if distance == "cramer" and bins is None:
         raise ValueError("distance 'cramer' is an integral over redshift: give it bins=")
-    if not 0 < temperature < float("inf"):
+    if bins is not None:
+        _check.instance("bins", bins, RedshiftBins)
+    if not 0 < _check.number("temperature", temperature) < float("inf"):
         raise ValueError(f"temperature must be positive and finite, got {temperature}")
 
 

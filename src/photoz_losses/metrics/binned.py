@@ -11,7 +11,12 @@ from torchmetrics import Metric
 from photoz_losses import _check
 from photoz_losses.metrics._samples import digest
 from photoz_losses.metrics._streaming import StreamingMetric, shallow_states
-from photoz_losses.metrics.bootstrap import by_place, n_galaxies, standard_error
+from photoz_losses.metrics.bootstrap import (
+    by_place,
+    n_galaxies,
+    refuse_per_galaxy,
+    standard_error,
+)
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,8 @@ def binned(
     (tensor([2, 1, 0]), tensor(1))
     """
     edges = _check.increasing("edges", edges, at_least=2)
+    if n_boot is not None:
+        _check.count("n_boot", n_boot, 0)
     arguments, options = by_place(metric, arguments, options)
     _check.same_shape("by", _check.redshift("by", by), (n_galaxies(arguments),), "the galaxies")
     index, K = bin_index(by.detach(), edges), len(edges) - 1
@@ -111,6 +118,7 @@ def binned(
         named = {n: _rows(o, rows) if n == "weights" else o for n, o in options.items()}
         if n_boot == 0:
             values.append(metric(*own, **named))
+            refuse_per_galaxy(metric, tuple(own), named, values[-1])
         else:
             value, error = standard_error(metric, *own, n_boot=n_boot, generator=generator, **named)
             values.append(value)

@@ -116,7 +116,7 @@ class PhotoZMetrics(MetricCollection):
     def _arguments(self, probs: Tensor, z_spec: Tensor) -> dict[str, Tensor]:
         """What the metrics take, after every check: none of them has to refuse it later."""
         bins = self._bins[0]
-        probs = bins.read_probs(probs.detach())
+        probs = bins.read_probs(_check.floating("probs", probs).detach())
         bins.locate(z_spec, probs.shape[:-1])
         z_phot: Tensor = getattr(bins, self._estimate)(probs)
         return {"probs": probs, "z_spec": z_spec, "z_phot": z_phot}

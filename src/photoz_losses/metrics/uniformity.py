@@ -46,7 +46,7 @@ def pit_histogram(pit_values: Tensor, *, n_bins: int = 20) -> Tensor:
     tensor([2, 2])
     """
     values = _read(pit_values)
-    _check_n_bins(n_bins)
+    _check.count("n_bins", n_bins, 2)
     if bool(values.isnan().any()):
         raise ValueError("pit_values must not hold NaN: drop those galaxies")
     return _histogram(values, n_bins)
@@ -115,7 +115,7 @@ def pit_statistics(pit_values: Tensor, *, n_bins: int = 20) -> dict[str, Tensor]
     >>> statistics["ks"], statistics["ad"]
     (tensor(0.6000, dtype=torch.float64), tensor(1.7497, dtype=torch.float64))
     """
-    _check_n_bins(n_bins)
+    _check.count("n_bins", n_bins, 2)
     return _statistics(_read(pit_values), n_bins)
 
 
@@ -169,7 +169,7 @@ class PITStatistics(PITSample):
         approximate: int | None = None,
         **kwargs: Any,
     ) -> None:
-        _check_n_bins(n_bins)
+        _check.count("n_bins", n_bins, 2)
         edges = _split(n_bins) if approximate is not None else ()
         super().__init__(bins, approximate=approximate, edges=edges, **kwargs)
         self.n_bins = n_bins
@@ -191,11 +191,6 @@ def _read(pit_values: Tensor) -> Tensor:
             f"{values.max().item():g}: give what metrics.pit returns"
         )
     return values
-
-
-def _check_n_bins(n_bins: int) -> None:
-    if n_bins < 2:
-        raise ValueError(f"n_bins must be at least 2, got {n_bins}")
 
 
 def _histogram(values: Tensor, n_bins: int, counts: Tensor | None = None) -> Tensor:

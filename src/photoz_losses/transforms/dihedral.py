@@ -38,6 +38,7 @@ def dihedral(images: Tensor, element: Tensor) -> Tensor:
     [[[[1.0, 2.0], [3.0, 4.0]]], [[[2.0, 4.0], [1.0, 3.0]]]]
     """
     check_images(images, square=True)
+    _check.instance("element", element, Tensor)
     if element.is_floating_point() or element.is_complex() or element.dtype == torch.bool:
         raise TypeError(f"element must be an integer tensor, got {element.dtype}")
     _check.same_shape("element", element, images.shape[:1], "the batch")

@@ -125,8 +125,8 @@ def _checked_crop(side: int, crop: int | None, interpolation: str) -> int:
 
 def _check_options(crop: int | None, interpolation: str) -> None:
     _check.one_of("interpolation", interpolation, list(MARGIN))
-    if crop is not None and crop < 1:
-        raise ValueError(f"crop must be at least 1, got {crop}")
+    if crop is not None:
+        _check.count("crop", crop, 1)
 
 
 class RandomRotation(nn.Module):
