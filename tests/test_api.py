@@ -24,7 +24,7 @@ MAY_IMPORT = {  # room: the rooms below it
     "_blocks": {"_check"},
     "bins": {"_blocks", "_check", "_float64", "_values"},
     "rebinning": {"bins", "_check"},
-    "calibration": {"bins", "_float64"},
+    "calibration": {"_check", "bins", "_float64"},
     "photometry": {"bins", "_check", "_float64", "_whole"},
     "losses": {"bins", "_check", "_float64", "_values", "photometry"},
     "transforms": {"_check"},

@@ -200,5 +200,5 @@ case(
 case(
     "read_sdss_spectra: not FITS",
     lambda: read_sdss_spectra(__file__),
-    ValueError, "photometry.py", "no SDSS spectrum", "loglam",
+    ValueError, "photometry.py", "no whole SDSS spectrum", "loglam",
 )  # fmt: skip
