@@ -23,7 +23,7 @@ default_role = "autolink"  # `name` in a docstring links to what is documented, 
 html_theme = "furo"
 html_title = "photoz_losses"
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "substitution"]
 myst_heading_anchors = 3
 
 # The docstring says types, shapes and units once; a signature shows names and defaults.
@@ -41,14 +41,32 @@ nitpick_ignore_regex = [
 ]
 
 
-def draw_the_study(app: Any) -> None:
-    """Tables and pictures of the study's page, from the kept results."""
-    root = Path(app.srcdir).parent
-    sys.path.insert(0, str(root / "examples"))
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks/results"
+sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "examples")]
+
+
+def draw(app: Any) -> None:
+    """Tables and pictures of the pages that show kept results."""
+    import draw_concepts
+    import draw_conventions
+    import draw_mistakes
     from study import page
 
-    page.build(root / "benchmarks/results/ablation", Path(app.srcdir) / "_generated/study")
+    generated = Path(app.srcdir) / "_generated"
+    page.build(RESULTS / "ablation", generated / "study")
+    draw_concepts.build(generated / "concepts")
+    draw_mistakes.build(RESULTS, generated / "mistakes")
+    draw_conventions.build(RESULTS, generated / "conventions")
+
+
+def insert_sizes(app: Any, config: Any) -> None:
+    """What {{ name }} stands for in a page."""
+    import draw_conventions
+
+    config.myst_substitutions = draw_conventions.substitutions(RESULTS)
 
 
 def setup(app: Any) -> None:
-    app.connect("builder-inited", draw_the_study)
+    app.connect("config-inited", insert_sizes, priority=1)  # before MyST reads them
+    app.connect("builder-inited", draw)

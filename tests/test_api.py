@@ -31,7 +31,7 @@ MAY_IMPORT = {  # room: the rooms below it
     "_forward_mode": set(),
     "views": {"transforms", "_check", "_forward_mode"},
     "metrics": {"bins", "_blocks", "_check", "losses"},
-    "io": {"bins", "_whole"},
+    "io": {"_check", "bins", "_whole"},
     "plots": {"bins", "_check", "metrics"},
     "report": {"bins", "_check", "_whole", "io", "metrics", "plots"},
 }
