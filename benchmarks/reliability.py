@@ -35,7 +35,7 @@ def run(*command: str, **environment: str) -> str:
     return done.stdout
 
 
-def tests(*arguments: str, count: Callable[[str], bool] = bool, **environment: str) -> Row:
+def outcomes_of(*arguments: str, count: Callable[[str], bool] = bool, **environment: str) -> Row:
     """Outcomes of a run of pytest, over the cases whose file and name `count` takes."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
@@ -60,18 +60,20 @@ def outcome(case: ElementTree.Element) -> str:
 def contract() -> Row:
     """Cells: a law times an entry of the public surface. The table's own tests are none."""
     every = ("tests/contract", "-n2", "-m", "slow or not slow")
-    return tests(*every, count=lambda name: "test_surface" not in name)
+    return outcomes_of(*every, count=lambda name: "test_surface" not in name)
 
 
 def errors() -> Row:
     """Cases of bad input, each with its whole message."""
-    return tests("tests/errors", "-n2", count=lambda name: "test_errors" in name and "[" in name)
+    return outcomes_of(
+        "tests/errors", "-n2", count=lambda name: "test_errors" in name and "[" in name
+    )
 
 
 def fuzz() -> Row:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "count.json"
-        row = tests(
+        row = outcomes_of(
             "tests/fuzz", HYPOTHESIS_PROFILE="nightly", PHOTOZ_LOSSES_FUZZ_COUNT=str(file)
         )
         counted = json.loads(file.read_text())
@@ -92,7 +94,7 @@ def suite() -> Row:
         file = Path(folder) / "coverage.json"
         began = time.perf_counter()
         measured = ("--cov=photoz_losses", "--cov-branch", f"--cov-report=json:{file}")
-        row = tests("-n2", *measured)
+        row = outcomes_of("-n2", *measured)
         totals = json.loads(file.read_text())["totals"]
     return row | {
         "arguments": row["arguments"][:-1],
@@ -107,7 +109,7 @@ def suite() -> Row:
 
 def slow() -> Row:
     """The profile that takes minutes a test."""
-    return tests("-n2", "-m", "slow and not gpu")
+    return outcomes_of("-n2", "-m", "slow and not gpu")
 
 
 CHECKS = {check.__name__: check for check in (suite, contract, errors, fuzz, kills, slow)}
@@ -124,11 +126,15 @@ def main() -> None:
         row = CHECKS[name]()
         rows = json.loads(file.read_text()) if (file := RESULTS / NAME).exists() else {}
         commit = run("git", "rev-parse", "--short", "HEAD").strip()
-        rows[name] = {"seconds": time.perf_counter() - began} | row | {
-            "command": f"python benchmarks/reliability.py {name}",
-            "commit": commit,
-            "date": datetime.now(UTC).date().isoformat(),
-        }
+        rows[name] = (
+            {"seconds": time.perf_counter() - began}
+            | row
+            | {
+                "command": f"python benchmarks/reliability.py {name}",
+                "commit": commit,
+                "date": datetime.now(UTC).date().isoformat(),
+            }
+        )
         file.write_text(json.dumps(rows, indent=2) + "\n")
         print(name, json.dumps(row))
 
