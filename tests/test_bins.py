@@ -239,6 +239,20 @@ def test_a_float32_redshift_that_became_float64_lies_in_the_grid_too():
         bins.index(0.4001)
 
 
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">f8"])
+def test_redshifts_come_as_arrays_of_any_layout(dtype):
+    """FITS columns are big-endian, a slice may run backwards, and a memory map is read-only."""
+    bins = RedshiftBins([0.0, 0.1, 0.3, 0.4])
+    z = np.array([0.1, 0.3, 0.4, 0.05], dtype=dtype)
+    z.flags.writeable = False
+    assert bins.index(z).tolist() == [0, 1, 2, 0]  # on an edge in their own precision
+    assert bins.index(z[::-1]).tolist() == [0, 2, 1, 0]
+    assert bins.cdf(torch.full((3,), 1 / 3), z[::-1]).shape == (4,)
+    for values in (z, z[::-1], torch.tensor(z.tolist(), requires_grad=True)):
+        edges = RedshiftBins.from_quantiles(values, 2).edges
+        np.testing.assert_allclose(edges, [0.05, 0.2, 0.4], rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_a_second_softmax_is_refused_in_every_precision(dtype):
     bins = RedshiftBins.uniform(0.0, 0.4, 180)

@@ -103,7 +103,10 @@ class RedshiftBins(Float64Module):
         ValueError
             If `z_spec` holds NaN, or so many equal values that two edges would coincide.
         """
-        z_spec = torch.as_tensor(z_spec, dtype=torch.float64).flatten().sort().values
+        if isinstance(z_spec, np.ndarray):  # of FITS: big-endian, which torch refuses
+            z_spec = z_spec.astype(np.float64, order="C")
+        z_spec = torch.as_tensor(z_spec, dtype=torch.float64, device="cpu").detach()
+        z_spec = z_spec.flatten().sort().values
         if not z_spec.isfinite().all():
             raise ValueError("z_spec must be finite, got NaN or infinity: drop those galaxies")
         _check_number(n_bins)
@@ -444,8 +447,10 @@ class RedshiftBins(Float64Module):
     def _tensor(self, name: str, value: Any) -> Tensor:
         if isinstance(value, Tensor):
             return _check.floating(name, value)
-        kept = getattr(value, "dtype", None) == np.float32  # compared in its own precision
-        dtype = torch.float32 if kept else torch.float64
+        kept = getattr(getattr(value, "dtype", None), "type", None) is np.float32
+        dtype = torch.float32 if kept else torch.float64  # compared in its own precision
+        if isinstance(value, np.ndarray):  # as in from_quantiles
+            value = value.astype(np.float32 if kept else np.float64, order="C")
         return torch.as_tensor(value, dtype=dtype, device=self.edges.device)
 
     @staticmethod
