@@ -41,6 +41,14 @@ def tables(draw, bands: int = 3):
     return logits, torch.from_numpy(residual), torch.from_numpy(weight)
 
 
+@st.composite
+def measured(draw):
+    """As `tables`, with relative variances (N, B)."""
+    logits, residual, weight = draw(tables())
+    variance = draw(hnp.arrays(float, weight.shape, elements=st.floats(1e-6, 1e3)))
+    return logits, residual, weight, torch.from_numpy(variance)
+
+
 def spectra_of(batch: int) -> torch.Tensor:
     rng = np.random.default_rng(2)
     return torch.from_numpy(rng.uniform(0.5, 2.0, (batch, len(WAVELENGTH))))
@@ -153,6 +161,18 @@ def test_a_band_of_weight_zero_does_not_count(case):
     assert torch.equal(flux_loss(logits, residual, weight), flux_loss(logits, other, weight))
 
 
+@given(measured())
+def test_leading_dimensions_are_free(case):
+    *parts, variance = case
+    each = flux_loss(*parts, variance=variance, reduction="none")
+    plain = flux_loss(*parts[:2], reduction="none")
+    *more, spread = (torch.stack([part, part.flip(0)]) for part in case)
+    got = flux_loss(*more, variance=spread, reduction="none")
+    torch.testing.assert_close(got, torch.stack([each, each.flip(0)]), rtol=1e-13, atol=1e-13)
+    got = flux_loss(*more[:2], reduction="none")
+    torch.testing.assert_close(got, torch.stack([plain, plain.flip(0)]), rtol=1e-13, atol=1e-13)
+
+
 @given(tables())
 def test_reductions_reduce_the_same_values(case):
     each = flux_loss(*case, reduction="none")
@@ -171,14 +191,6 @@ def test_a_galaxy_does_not_depend_on_its_batch(case):
 
 
 # In units of error -------------------------------------------------------------------------------
-
-
-@st.composite
-def measured(draw):
-    """As `tables`, with relative variances (N, B)."""
-    logits, residual, weight = draw(tables())
-    variance = draw(hnp.arrays(float, weight.shape, elements=st.floats(1e-6, 1e3)))
-    return logits, residual, weight, torch.from_numpy(variance)
 
 
 @given(measured())

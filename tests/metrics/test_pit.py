@@ -171,3 +171,49 @@ def test_a_redshift_that_escapes_the_check_gives_nan():
     z_spec = torch.tensor([-0.1, torch.nan, 1.6])
     for randomized in (False, True):
         assert pit(probs, z_spec, bins, randomized=randomized).isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "start"),
+    [
+        (lambda p, z: pit(p.long(), z, UNEVEN), TypeError, "probs must be a floating-point"),
+        (lambda p, z: pit(p[:, 1:], z, UNEVEN), ValueError, r"probs must have shape \(\.\.\., 6\)"),
+        (lambda p, z: pit(2 * p, z, UNEVEN), ValueError, "probs must be masses per bin"),
+        (lambda p, z: pit(p, z[1:], UNEVEN), ValueError, r"z_spec must have the shape \(3,\)"),
+        (lambda p, z: pit(p, z + 9, UNEVEN), ValueError, r"z_spec must lie in \[0, 1.5\]"),
+        (lambda p, z: pit(p, z.half(), UNEVEN), TypeError, "z_spec must be float32 or float64"),
+        (lambda p, z: PIT(UNEVEN).update(p, z + 9), ValueError, "z_spec must lie in"),
+        (lambda p, z: PIT(UNEVEN, approximate=9), TypeError, "approximate is no option of PIT"),
+    ],
+)
+def test_an_error_begins_with_the_argument_it_is_about(call, error, start):
+    with pytest.raises(error, match=f"^{start}"):
+        call(torch.full((3, 6), 1 / 6), torch.full((3,), 0.1))
+
+
+def test_the_class_keeps_float64_no_gradient_and_its_options():
+    probs = torch.full((4, 6), 1 / 6, requires_grad=True)
+    z_spec = torch.tensor([0.005, 0.1, 0.21, 1.0])
+    metric = PIT(UNEVEN)
+    metric.update(probs[:1], z_spec[:1])
+    metric.update(probs[1:], z_spec[1:])
+    value = metric.compute()
+    assert value.dtype == torch.float64
+    assert not value.requires_grad
+    torch.testing.assert_close(
+        value, pit(probs.detach().double(), z_spec, UNEVEN), atol=1e-7, rtol=0
+    )
+    randomized = PIT(UNEVEN, randomized=True, generator=torch.Generator().manual_seed(3))
+    randomized.update(probs, z_spec)
+    generator = torch.Generator().manual_seed(3)
+    expected = pit(probs, z_spec, UNEVEN, randomized=True, generator=generator)
+    torch.testing.assert_close(randomized.compute().float(), expected.detach())
+    assert not torch.equal(randomized.compute(), value)
+
+
+def test_many_galaxies_in_blocks_equal_their_halves():
+    probs, _, z_spec = population(galaxies=24_000)  # more numbers than go at once
+    halves = [pit(p, z, UNEVEN) for p, z in zip(probs.chunk(8), z_spec.chunk(8), strict=True)]
+    assert torch.equal(pit(probs, z_spec, UNEVEN), torch.cat(halves))
+    shaped = pit(probs.reshape(4, 6000, 6), z_spec.reshape(4, 6000), UNEVEN)
+    assert torch.equal(shaped, torch.cat(halves).reshape(4, 6000))
