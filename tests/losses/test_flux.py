@@ -1,8 +1,11 @@
 """The flux term against the paper's formula, and its Modules against the functions."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
+from astropy.cosmology import Planck18
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -27,6 +30,7 @@ FILTERS = FilterSet(
     [[4500, 5300, 6000], [5600, 6400, 7100], [3900, 4300, 4800]],  # c runs out with the shift
     [[0, 1, 0]] * 3,
 )
+LOGITS, RESIDUAL, WEIGHT = torch.zeros(2, 4), torch.ones(2, 4, 3), torch.ones(2, 3)
 
 
 @st.composite
@@ -308,6 +312,66 @@ def test_loss_from_spectra_with_ivar_equals_the_loss_from_the_table(least, reduc
     assert flux_loss(logits, residual, weight, variance=in_error).isfinite()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quadrature": "trapezoid"},
+        {"min_coverage": 0.0},
+        {"min_coverage": 0.97},
+        {"dimming": "f_nu"},
+        {"dimming": "distance", "cosmology": Planck18},
+    ],
+    ids=str,
+)
+def test_the_module_hands_every_option_on(options):
+    flux, logits, z_spec = spectra_of(5), logits_of(5), torch.linspace(0.11, 0.35, 5)
+    photometry = SyntheticPhotometry(FILTERS, WAVELENGTH)
+    value = SpectrophotometricFluxLoss(BINS, photometry, **options)(logits, flux, z_spec)
+    residual, weight = flux_residual(photometry, flux, z_spec, BINS, **options)
+    assert torch.equal(value, flux_loss(logits, residual, weight))
+    assert value != SpectrophotometricFluxLoss(BINS, photometry)(logits, flux, z_spec)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "start"),
+    [
+        (lambda f: f(LOGITS.long(), RESIDUAL), TypeError, "logits must be a floating-point"),
+        (lambda f: f(LOGITS, RESIDUAL.long()), TypeError, "residual must be a floating-point"),
+        (
+            lambda f: f(LOGITS, RESIDUAL[..., 0]),
+            ValueError,
+            "residual must have the shape (2, 4, B) of logits and B bands, got (2, 4): for one "
+            "band call residual.unsqueeze(-1)",
+        ),
+        (
+            lambda f: f(LOGITS, RESIDUAL[:1]),
+            ValueError,
+            "residual must have the shape (2, 4, B) of logits and B bands, got (1, 4, 3)",
+        ),
+        (
+            lambda f: f(LOGITS, RESIDUAL, WEIGHT[0]),
+            ValueError,
+            "band_weight must have the shape (2, 3) of the batch x bands, got (3,)",
+        ),
+        (lambda f: f(LOGITS, RESIDUAL, -WEIGHT), ValueError, "band_weight must not be negative"),
+        (
+            lambda f: f(LOGITS, RESIDUAL, WEIGHT * torch.inf),
+            ValueError,
+            "band_weight must not be negative, NaN or infinite",
+        ),
+        (
+            lambda f: f(LOGITS, RESIDUAL, WEIGHT, variance=WEIGHT[0]),
+            ValueError,
+            "variance must have the shape (2, 3) of the bands, got (3,)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("function", [flux_loss, FluxLoss(BINS)], ids=["function", "module"])
+def test_an_error_begins_with_the_argument_it_is_about(function, call, error, start):
+    with pytest.raises(error, match=f"^{re.escape(start)}"):
+        call(function)
+
+
 # No usable band ----------------------------------------------------------------------------------
 
 
@@ -478,9 +542,6 @@ def test_gradients_of_saturated_logits_are_finite(case, size):
 
 
 # Errors ------------------------------------------------------------------------------------------
-
-
-LOGITS, RESIDUAL, WEIGHT = torch.zeros(2, 4), torch.ones(2, 4, 3), torch.ones(2, 3)
 
 
 @pytest.mark.parametrize(
