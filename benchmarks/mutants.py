@@ -55,7 +55,12 @@ MODULES = {  # and patterns of the tests that are to kill their mutants
     "losses/flux.py": ["tests/losses/test_flux.py", *ERRORS],
     "losses/cde.py": ["tests/losses/test_cde.py", *ERRORS],
     "losses/crps.py": ["tests/losses/test_crps.py", *ERRORS],
-    "metrics/pit.py": ["tests/metrics/test_pit.py", *ERRORS],
+    "metrics/pit.py": [
+        "tests/metrics/test_pit.py",
+        "tests/metrics/test_intervals.py",
+        "tests/metrics/test_uniformity.py",
+        *ERRORS,
+    ],
     "photometry/residual.py": [
         "tests/photometry/test_residual.py",
         "tests/photometry/test_variance.py",
@@ -286,19 +291,18 @@ def row_of(verdicts: dict[Mutant, int], survivors: list[dict[str, Any]]) -> dict
         "crashes": len(verdicts) - codes[KILLED] - timeouts - len(survivors),
         "survived": len(survivors),
         "unexplained": sum(survivor["why"] == UNEXPLAINED for survivor in survivors),
-        "share_killed": 1 - len(survivors) / len(verdicts),
-        "commit": output("git", "describe", "--always", "--dirty", "--exclude=*"),
+        "share_killed": (codes[KILLED] + timeouts) / len(verdicts),
     }
 
 
-def save(module: str, verdicts: dict[Mutant, int]) -> None:
+def save(commit: str, module: str, verdicts: dict[Mutant, int]) -> None:
     """Put a module's results in place of those of its last run."""
     try:
         before = measure.read("mutants")
     except FileNotFoundError:
         before = {"rows": {}, "survivors": []}
     survivors = survivors_of(verdicts)
-    rows = before["rows"] | {module: row_of(verdicts, survivors)}
+    rows = before["rows"] | {module: row_of(verdicts, survivors) | {"commit": commit}}
     others = [survivor for survivor in before["survivors"] if survivor["module"] != module]
     both = sorted(others + survivors, key=lambda survivor: list(MODULES).index(survivor["module"]))
     options = {"examples": EXAMPLES, "leave_out": LEAVE_OUT, "tests": MODULES, "not_changed": WORDS}
@@ -312,10 +316,6 @@ def save(module: str, verdicts: dict[Mutant, int]) -> None:
     print(module, rows[module], flush=True)
 
 
-def output(*command: str) -> str:
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout[:-1]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("modules", nargs="*", default=list(MODULES), help=", ".join(MODULES))
@@ -326,6 +326,9 @@ def main() -> None:
     def only_say(module: str, verdicts: dict[Mutant, int]) -> None:
         print(module, Counter(verdicts.values()), flush=True)
 
+    describe = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    commit = subprocess.run(describe, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    commit = commit.strip()
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
         folder = Path(name)
         for part in ("src", "tests", "pyproject.toml"):
@@ -341,7 +344,9 @@ def main() -> None:
         sys.path.insert(0, str(folder / "src"))
         globs = dict.fromkeys(glob for module in options.modules for glob in MODULES[module])
         tests = [str(path.relative_to(ROOT)) for glob in globs for path in ROOT.glob(glob)]
-        run = Run(mutants, options.at_once, only_say if options.survivors else save)
+        run = Run(
+            mutants, options.at_once, only_say if options.survivors else partial(save, commit)
+        )
         quiet = ["-q", "--tb=short", "-s", "--assert=plain", "-p", "no:cacheprovider"]
         code = pytest.main([*quiet, "-k", LEAVE_OUT, *tests], plugins=[run])
     sys.exit(code if code != pytest.ExitCode.NO_TESTS_COLLECTED else 0)

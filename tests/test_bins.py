@@ -154,6 +154,19 @@ def test_log1p_bins_are_equal_in_velocity_and_end_where_asked():
     assert (bins.edges[0], bins.edges[-1]) == (0.0, 3.0)
 
 
+def test_edges_are_those_of_numpy_to_the_last_digits():
+    uniform = RedshiftBins.uniform(0.013, 0.4, 180)
+    np.testing.assert_allclose(uniform.edges, np.linspace(0.013, 0.4, 181), rtol=1e-15)
+    log1p = RedshiftBins.log1p(0.013, 2.7, 50)
+    expected = np.expm1(np.linspace(np.log1p(0.013), np.log1p(2.7), 51))
+    np.testing.assert_allclose(log1p.edges, expected, rtol=1e-14)
+    assert (log1p.edges[0], log1p.edges[-1]) == (0.013, 2.7)
+    for bins in (uniform, log1p):
+        edges = bins.edges.numpy()
+        np.testing.assert_allclose(bins.centers, (edges[1:] + edges[:-1]) / 2, rtol=1e-15)
+        assert np.array_equal(bins.widths, np.diff(edges))
+
+
 @given(st.lists(st.floats(0, 2), min_size=20, max_size=60, unique=True), st.integers(2, 10))
 def test_quantile_bins_are_numpys_quantiles(z, n_bins):
     expected = np.quantile(z, np.linspace(0, 1, n_bins + 1))

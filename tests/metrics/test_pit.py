@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import kstest
 from strategies import graded, masses, redshift_bins
+from torchmetrics import MetricCollection
 
 from photoz_losses import RedshiftBins
 from photoz_losses.metrics import PIT, pit
@@ -119,6 +120,32 @@ def test_randomized_pit_is_reproducible_and_each_galaxy_its_own_draw():
     assert len(one.unique()) == 50
 
 
+def test_the_place_in_the_bin_is_the_generators_own_draw_in_float64():
+    probs = torch.full((50, 6), 1 / 6, dtype=torch.float64)
+    z_spec = torch.full((50,), 0.1)  # in the third bin
+    generator = torch.Generator().manual_seed(3)
+    values = pit(probs, z_spec, UNEVEN, randomized=True, generator=generator)
+    draws = torch.rand(50, generator=generator.manual_seed(3), dtype=torch.float64)
+    torch.testing.assert_close(values, (2 + draws) / 6, rtol=1e-14, atol=0)
+
+
+def test_classes_of_other_options_keep_samples_of_their_own():
+    generator = torch.Generator().manual_seed(3)
+    both = MetricCollection(
+        {
+            "exact": PIT(UNEVEN),
+            "drawn": PIT(UNEVEN, randomized=True, generator=generator),
+            "coarser": PIT(RedshiftBins([0.0, 0.01, 0.05, 0.2, 0.22, 0.5, 2.5])),
+        }
+    )
+    probs, _, z_spec = population(galaxies=20)
+    both.update(probs[:0], z_spec[:0])  # after which their states are the same
+    both.update(probs, z_spec)
+    values = both.compute()
+    assert not torch.equal(values["exact"], values["drawn"])
+    assert not torch.equal(values["exact"], values["coarser"])
+
+
 def test_without_a_generator_torch_manual_seed_decides():
     probs, z_spec = torch.full((5, 6), 1 / 6), torch.full((5,), 0.1)
     with torch.random.fork_rng():
@@ -209,6 +236,8 @@ def test_the_class_keeps_float64_no_gradient_and_its_options():
     expected = pit(probs, z_spec, UNEVEN, randomized=True, generator=generator)
     torch.testing.assert_close(randomized.compute().float(), expected.detach())
     assert not torch.equal(randomized.compute(), value)
+    assert PIT(UNEVEN).sync_on_compute
+    assert not PIT(UNEVEN, sync_on_compute=False).sync_on_compute
 
 
 def test_many_galaxies_in_blocks_equal_their_halves():
