@@ -67,7 +67,7 @@ MODULES = {  # and patterns of the tests that are to kill their mutants
         *ERRORS,
     ],
 }
-LEAVE_OUT = "not compil and not export and not sync and not deterministic"  # slow
+LEAVE_OUT = "not compil and not export"  # slow
 EXAMPLES = 12
 PATIENCE = 2.5  # seconds of CPU after which no further test is begun on a mutant
 WORDS = [r'^\s*f?"', r"^\s*raise \w+\("]  # lines that say what is wrong

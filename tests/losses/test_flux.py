@@ -312,6 +312,28 @@ def test_loss_from_spectra_with_ivar_equals_the_loss_from_the_table(least, reduc
     assert flux_loss(logits, residual, weight, variance=in_error).isfinite()
 
 
+@pytest.mark.parametrize("other", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("given_type", "result"),
+    [
+        (torch.float64, torch.float64),
+        (torch.float32, torch.float32),
+        (torch.float16, torch.float32),
+    ],
+    ids=str,
+)
+def test_the_logits_alone_decide_the_type_of_the_result(given_type, result, other):
+    logits, residual = logits_of(2).to(given_type), torch.ones(2, 4, 3, dtype=other)
+    weight, variance = (torch.full((2, 3), size, dtype=other) for size in (2.0, 0.25))
+    for function in (flux_loss, FluxLoss(BINS)):
+        assert function(logits, residual).dtype == result
+        assert function(logits, residual, weight).dtype == result
+        value = function(logits, residual, weight, variance=variance)
+        torch.testing.assert_close(value, torch.tensor(2.0, dtype=result))
+        value = function(logits, residual, variance=variance)
+        torch.testing.assert_close(value, torch.tensor(2.0, dtype=result))
+
+
 @pytest.mark.parametrize(
     "options",
     [
