@@ -429,6 +429,8 @@ def test_the_count_is_that_of_the_last_call():
     assert module.unusable == 2
     module(logits, residual, torch.ones(2, 1))
     assert module.unusable == 0
+    assert module.unusable.dtype == torch.int64
+    assert not module.state_dict()
 
 
 def test_without_weights_every_band_is_usable_and_the_count_says_so():
