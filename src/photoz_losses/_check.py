@@ -180,12 +180,10 @@ def inverse_variance(name: str, value: Tensor, valid: Tensor | None) -> None:
         raise ValueError(f"{name} must not be negative: 0 marks an untrusted pixel")
 
 
-def broadcast(
-    name: str, shape: Sequence[int], other: str, other_shape: Sequence[int]
-) -> torch.Size:
-    """Shape that both leading shapes broadcast to; ValueError if there is none."""
+def broadcast(name: str, shape: Sequence[int], other: str, other_shape: Sequence[int]) -> None:
+    """ValueError if there is no shape that both leading shapes broadcast to."""
     try:
-        return torch.Size(torch.broadcast_shapes(tuple(shape), tuple(other_shape)))
+        torch.broadcast_shapes(tuple(shape), tuple(other_shape))
     except RuntimeError:
         raise ValueError(
             f"{name} and {other} must agree in their leading dimensions, or broadcast: "
