@@ -175,6 +175,11 @@ for fault, arguments, *says in (
     ("responses zero", (["r"], [CURVE[0]], [[0, 0, 0]]), "responses of r", "positive somewhere"),
 ):
     case(f"FilterSet: {fault}", lambda a=arguments: FilterSet(*a), ValueError, *says)
+case(
+    "FilterSet: names no strings",
+    lambda: FilterSet([["g"]], [[4000.0, 5000.0]], [[1.0, 1.0]]),
+    TypeError, "names must be strings", "[['g']]",
+)  # fmt: skip
 
 SPECTRA = {"wavelength": GRID, "flux": FLUX, "ivar": FLUX, "z": Z, "valid": VALID}
 for fault, options, error, *says in (

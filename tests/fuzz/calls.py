@@ -185,14 +185,13 @@ add("l2_penalty", p.l2_penalty, parameters=[LOGITS])
 add("L2Penalty", module(p.L2Penalty, "parameters"), parameters=[LOGITS])
 
 
-def total(*, weight: Any, term: Any, weighting: Any, name: Any = "ce", **inputs: Any) -> Any:
-    return p.TotalLoss({name: (weight, term)}, weighting=weighting)(**inputs)
+def total(*, weight: Any, term: Any, weighting: Any, **inputs: Any) -> Any:
+    return p.TotalLoss({"ce": (weight, term)}, weighting=weighting)(**inputs)
 
 
 add(
     "TotalLoss",
     total,
-    name="ce",
     weight=1.0,
     term=p.RedshiftCrossEntropy(BINS),
     weighting=None,

@@ -69,7 +69,8 @@ def near(draw, value):
     value = value.clone()
     change = draw(st.sampled_from(["number", "cut", "none", "more", "scale", "type"]))
     if change == "number" and value.is_floating_point() and value.numel():
-        value.view(-1)[draw(st.integers(0, value.numel() - 1))] = draw(NUMBERS)
+        number = torch.tensor(float(draw(NUMBERS)), dtype=torch.float64)  # too large: infinite
+        value.view(-1)[draw(st.integers(0, value.numel() - 1))] = number.to(value.dtype)
     elif change == "cut" and value.ndim:
         at = draw(st.integers(0, value.ndim - 1))
         value = value.narrow(at, 0, value.shape[at] - 1)

@@ -1,6 +1,6 @@
 """Filter curves."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from typing import Any, Self
 
@@ -42,13 +42,15 @@ class FilterSet:
     ) -> None:
         given = {"names": names, "wavelengths": wavelengths, "responses": responses}
         for argument, value in given.items():
-            if not isinstance(value, Sized) or (isinstance(value, Tensor) and not value.ndim):
+            if not isinstance(value, Collection) or (isinstance(value, Tensor) and not value.ndim):
                 raise TypeError(f"{argument} must be a sequence, got {_check.shown(value)}")
         if isinstance(names, str) or not len(names) == len(wavelengths) == len(responses) > 0:
             raise ValueError(
                 f"names, wavelengths and responses must be as many, one entry a band, at least "
                 f"one; got {names!r}, {len(wavelengths)} and {len(responses)}"
             )
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"names must be strings, got {_check.shown(names)}")
         if len(set(names)) < len(names):
             raise ValueError(f"names must all be different, got {', '.join(names)}")
         self.names = tuple(names)
