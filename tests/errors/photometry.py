@@ -178,7 +178,7 @@ for fault, arguments, *says in (
 case(
     "FilterSet: names no strings",
     lambda: FilterSet([["g"]], [[4000.0, 5000.0]], [[1.0, 1.0]]),
-    TypeError, "names must be strings", "[['g']]",
+    TypeError, "names must be strings", "got list",
 )  # fmt: skip
 
 SPECTRA = {"wavelength": GRID, "flux": FLUX, "ivar": FLUX, "z": Z, "valid": VALID}
