@@ -187,6 +187,8 @@ class Coverage(StreamingMetric):
     tensor(0.5000, dtype=torch.float64)
     """
 
+    _options = ("level", "interval")
+
     def __init__(
         self,
         bins: RedshiftBins,
