@@ -111,6 +111,7 @@ def test_no_import_runs_back(path):
             assert other in MAY_IMPORT[room], f"{path.name} imports {name}"
         elif file:
             order = ORDER[room]
+            assert rest[0] in order, f"{path.name} has no place in ORDER[{room!r}] of this test"
             assert order.index(file[0]) < order.index(rest[0]), f"{path.name} imports {name}"
 
 
