@@ -76,6 +76,7 @@ def draw(app: Any) -> None:
     import draw_concepts
     import draw_conventions
     import draw_mistakes
+    import draw_reliability
     from study import page
 
     generated = Path(app.srcdir) / "_generated"
@@ -84,13 +85,17 @@ def draw(app: Any) -> None:
     draw_mistakes.build(RESULTS, generated / "mistakes")
     draw_conventions.build(RESULTS, generated / "conventions")
     draw_benchmarks.build(RESULTS, generated / "benchmarks")
+    draw_reliability.build(RESULTS, generated / "reliability")
 
 
 def insert_sizes(app: Any, config: Any) -> None:
     """What {{ name }} stands for in a page."""
     import draw_conventions
+    import draw_reliability
 
-    config.myst_substitutions = draw_conventions.substitutions(RESULTS)
+    pages = (draw_conventions, draw_reliability)
+    texts = [page.substitutions(RESULTS) for page in pages]
+    config.myst_substitutions = {name: text for each in texts for name, text in each.items()}
 
 
 def setup(app: Any) -> None:

@@ -129,7 +129,9 @@ TABLES: dict[str, list[list[Column]]] = {  # file: the columns of each of its ta
 ELSEWHERE = {  # kept results that a page of their own shows
     "conventions": "conventions",
     "mistakes": "mistakes",
+    "mutants": "reliability",
     "padding": "mistakes",
+    "reliability": "reliability",
 }
 
 

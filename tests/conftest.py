@@ -17,6 +17,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("fuzz", settings.get_profile("ci"), derandomize=False, max_examples=1000)
+# tests/fuzz draws at least 10,000 examples in it, new ones each night; by default few, the same
+settings.register_profile("nightly", settings.get_profile("fuzz"))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

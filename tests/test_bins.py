@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -153,6 +154,19 @@ def test_log1p_bins_are_equal_in_velocity_and_end_where_asked():
     assert (bins.edges[0], bins.edges[-1]) == (0.0, 3.0)
 
 
+def test_edges_are_those_of_numpy_to_the_last_digits():
+    uniform = RedshiftBins.uniform(0.013, 0.4, 180)
+    np.testing.assert_allclose(uniform.edges, np.linspace(0.013, 0.4, 181), rtol=1e-15)
+    log1p = RedshiftBins.log1p(0.013, 2.7, 50)
+    expected = np.expm1(np.linspace(np.log1p(0.013), np.log1p(2.7), 51))
+    np.testing.assert_allclose(log1p.edges, expected, rtol=1e-14)
+    assert (log1p.edges[0], log1p.edges[-1]) == (0.013, 2.7)
+    for bins in (uniform, log1p):
+        edges = bins.edges.numpy()
+        np.testing.assert_allclose(bins.centers, (edges[1:] + edges[:-1]) / 2, rtol=1e-15)
+        assert np.array_equal(bins.widths, np.diff(edges))
+
+
 @given(st.lists(st.floats(0, 2), min_size=20, max_size=60, unique=True), st.integers(2, 10))
 def test_quantile_bins_are_numpys_quantiles(z, n_bins):
     expected = np.quantile(z, np.linspace(0, 1, n_bins + 1))
@@ -239,6 +253,20 @@ def test_a_float32_redshift_that_became_float64_lies_in_the_grid_too():
         bins.index(0.4001)
 
 
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">f8"])
+def test_redshifts_come_as_arrays_of_any_layout(dtype):
+    """FITS columns are big-endian, a slice may run backwards, and a memory map is read-only."""
+    bins = RedshiftBins([0.0, 0.1, 0.3, 0.4])
+    z = np.array([0.1, 0.3, 0.4, 0.05], dtype=dtype)
+    z.flags.writeable = False
+    assert bins.index(z).tolist() == [0, 1, 2, 0]  # on an edge in their own precision
+    assert bins.index(z[::-1]).tolist() == [0, 2, 1, 0]
+    assert bins.cdf(torch.full((3,), 1 / 3), z[::-1]).shape == (4,)
+    for values in (z, z[::-1], torch.tensor(z.tolist(), requires_grad=True)):
+        edges = RedshiftBins.from_quantiles(values, 2).edges
+        np.testing.assert_allclose(edges, [0.05, 0.2, 0.4], rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_a_second_softmax_is_refused_in_every_precision(dtype):
     bins = RedshiftBins.uniform(0.0, 0.4, 180)
@@ -268,3 +296,159 @@ def test_masses_that_escape_the_check_have_no_mode_instead_of_bin_0():
         probs = torch.tensor([row])
         for estimate in (bins.mode, bins.mean, bins.median):
             assert estimate(probs).isnan().all()
+
+
+@given(graded(min_bins=3), st.floats(0.05, 0.95))
+def test_leading_dimensions_are_kept_by_every_reading(case, level):
+    bins, probs, z = case
+    stacked, at = torch.stack([probs, probs.flip(0)]), torch.stack([z, z.flip(0)])
+    levels = torch.full_like(z, level)
+    for name, *more in (
+        ("density",),
+        ("pdf", z, at),
+        ("cdf", z, at),
+        ("quantile", levels, torch.stack([levels, levels])),
+        ("mean",),
+        ("median",),
+        ("mode",),
+        ("best",),
+        ("read_probs",),
+        ("below_edges",),
+    ):
+        reading = getattr(bins, name)
+        each = reading(probs, *more[:1])
+        expected = torch.stack([each, each.flip(0)])
+        torch.testing.assert_close(reading(stacked, *more[1:]), expected, rtol=1e-13, atol=1e-13)
+        single = reading(probs[0], *(part[0] for part in more[:1]))
+        torch.testing.assert_close(single, each[0], rtol=1e-13, atol=1e-13)
+
+
+FOUR = RedshiftBins.uniform(0.0, 0.4, 4)
+FLAT = torch.full((2, 4), 0.25)
+HALF = torch.tensor([0.1, 0.2], dtype=torch.float16)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "start"),
+    [
+        (lambda: RedshiftBins([0.0, torch.nan, 1.0]), ValueError, "edges must be finite"),
+        (lambda: RedshiftBins([0.0, 1.0]), ValueError, "edges must be a vector of at least 3 num"),
+        (lambda: FOUR.index(0.5), ValueError, "z must lie in [0, 0.4]"),
+        (lambda: FOUR.index(HALF), TypeError, "z must be float32 or float64"),
+        (lambda: FOUR.index(torch.tensor([1])), TypeError, "z must be a floating-point"),
+        (
+            lambda: FOUR.index(0.1, "wrap"),
+            ValueError,
+            "out_of_range must be one of 'raise'",
+        ),
+        (lambda: FOUR.locate(HALF, HALF.shape), TypeError, "z_spec must be float32"),
+        (lambda: FOUR.locate(torch.ones(2), HALF.shape), ValueError, "z_spec must lie in"),
+        (lambda: FOUR.locate(torch.ones(2), HALF.shape, "z"), ValueError, "z must lie in"),
+        (
+            lambda: FOUR.locate(torch.ones(3), HALF.shape),
+            ValueError,
+            "z_spec must have the shape (2,) of the batch, logits or probs without bins, got (3,)",
+        ),
+        (lambda: FOUR.read_logits(FLAT), ValueError, "logits look like probabilities"),
+        (lambda: FOUR.read_logits(FLAT, "x"), ValueError, "x look like probabilities"),
+        (lambda: FOUR.read_logits(FLAT.long()), TypeError, "logits must be a floating-point"),
+        (lambda: FOUR.read_logits(FLAT[:, 1:]), ValueError, "logits must have shape (..., 4)"),
+        (lambda: FOUR.read_logits(FLAT[0, 0]), ValueError, "logits must have shape (..., 4)"),
+        (lambda: FOUR.read_probs(2 * FLAT), ValueError, "probs must be masses per bin"),
+        (lambda: FOUR.read_probs(2 * FLAT, "x"), ValueError, "x must be masses per bin"),
+        (lambda: FOUR.read_probs(FLAT.long()), TypeError, "probs must be a floating-point"),
+        (lambda: FOUR.read_probs(FLAT[:, 1:]), ValueError, "probs must have shape (..., 4)"),
+        (lambda: FOUR.shape_of(FLAT[:, 1:]), ValueError, "probs must have shape (..., 4)"),
+        (lambda: FOUR.shape_of(FLAT[:, 1:], "x"), ValueError, "x must have shape (..., 4)"),
+        (lambda: FOUR.shape_of(FLAT.long(), "x"), TypeError, "x must be a floating-point"),
+        (lambda: FOUR.pdf(FLAT, HALF), TypeError, "z must be float32"),
+        (lambda: FOUR.cdf(FLAT, HALF), TypeError, "z must be float32"),
+        (lambda: FOUR.quantile(FLAT, HALF), TypeError, "q must be float32"),
+        (lambda: FOUR.quantile(FLAT, 1.01), ValueError, "q must lie in [0, 1]"),
+        (lambda: FOUR.quantile(FLAT, torch.tensor([-0.1, 0.5])), ValueError, "q must lie in"),
+        (lambda: FOUR.pdf(FLAT, torch.ones(3)), ValueError, "z of shape (3,) does not broadcast"),
+        (lambda: FOUR.quantile(FLAT, torch.ones(3)), ValueError, "q of shape (3,) does not broad"),
+        (lambda: FOUR.best(FLAT, 1.0), ValueError, "threshold must lie between 0 and 1, got 1.0"),
+        (lambda: FOUR.best(FLAT, 0.0), ValueError, "threshold must lie between 0 and 1, got 0.0"),
+        (
+            lambda: RedshiftBins([-1.0, 0.0, 1.0]).best(FLAT[:, :2] * 2),
+            ValueError,
+            "bins must lie above -1, got an edge at -1",
+        ),
+        (lambda: RedshiftBins.uniform(0.4, 0.4, 4), ValueError, "z_min must lie below z_max"),
+        (lambda: RedshiftBins.log1p(0.4, 0.4, 4), ValueError, "z_min must lie below z_max"),
+        (lambda: RedshiftBins.log1p(-1.0, 0.4, 4), ValueError, "z_min must exceed -1, got -1.0"),
+        (lambda: RedshiftBins.uniform(0.0, 0.4, 1), ValueError, "n_bins must be at least 2, got 1"),
+        (lambda: RedshiftBins.uniform(0.0, 0.4, 2.0), TypeError, "n_bins must be an integer"),
+        (
+            lambda: RedshiftBins.from_quantiles([0.1], 2),
+            ValueError,
+            "z_spec must hold at least",
+        ),
+        (
+            lambda: RedshiftBins.from_quantiles([0.1, 0.2], 1),
+            ValueError,
+            "n_bins must be at least 2",
+        ),
+    ],
+)
+def test_an_error_begins_with_the_argument_it_is_about(call, error, start):
+    with pytest.raises(error, match=f"^{re.escape(start)}"):
+        call()
+
+
+def test_the_least_that_each_way_to_make_bins_takes():
+    for bins in (
+        RedshiftBins([0.0, 0.1, 0.4]),
+        RedshiftBins.uniform(-0.5, 0.4, 2),
+        RedshiftBins.log1p(-0.999, 0.4, 2),
+        RedshiftBins.from_quantiles([0.1, 0.3], 2),
+    ):
+        assert len(bins) == 2
+    assert bins.edges.tolist() == pytest.approx([0.1, 0.2, 0.3], rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda validate: RedshiftBins([0.0, 0.2, 0.4], validate=validate),
+        lambda validate: RedshiftBins.uniform(0.0, 0.4, 2, validate=validate),
+        lambda validate: RedshiftBins.log1p(0.0, 0.4, 2, validate=validate),
+        lambda validate: RedshiftBins.from_quantiles([0.0, 0.2, 0.4], 2, validate=validate),
+    ],
+    ids=["edges", "uniform", "log1p", "from_quantiles"],
+)
+def test_every_way_to_make_bins_takes_validate(make):
+    z, q, probs = torch.tensor([0.5]), torch.tensor([1.5]), torch.tensor([[0.5, 0.6]])
+    for validate in (None, True):
+        for call in (
+            lambda bins: bins.index(z),
+            lambda bins: bins.locate(z, z.shape),
+            lambda bins: bins.quantile(torch.tensor([0.5, 0.5]), q),
+            lambda bins: bins.read_probs(probs),
+        ):
+            with pytest.raises(ValueError, match="must"):
+                call(make(validate))
+    free = make(False)
+    assert free.index(z).tolist() == [-1]
+    assert free.index(z, "clip").tolist() == [1]
+    assert free.index(torch.tensor([torch.nan]), "clip").tolist() == [-1]
+    assert free.locate(z, z.shape)[1].isnan().all()
+    assert free.quantile(torch.tensor([0.5, 0.5]), q) == 0.4
+    assert free.read_probs(probs).isnan().all()
+
+
+def test_how_far_from_one_a_row_may_sum():
+    """1e-3, and 2e-2 in half precision: divided out within, refused beyond."""
+    for dtype, within, beyond in (
+        (torch.float32, 0.9e-3, 1.1e-3),
+        (torch.float64, 0.9e-3, 1.1e-3),
+        (torch.float16, 1.8e-2, 2.3e-2),
+        (torch.bfloat16, 1.5e-2, 2.4e-2),
+    ):
+        for sign in (1, -1):
+            row = torch.tensor([[0.125, 0.125, 0.25, 0.5]], dtype=torch.float64)
+            near = (row * (1 + sign * within)).to(dtype)
+            assert FOUR.read_probs(near).sum().item() == pytest.approx(1, abs=1e-6)
+            with pytest.raises(ValueError, match="each row summing to 1"):
+                FOUR.read_probs((row * (1 + sign * beyond)).to(dtype))

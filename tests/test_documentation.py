@@ -132,7 +132,7 @@ def test_every_excuse_is_needed():
 
 def test_every_kept_result_is_on_a_page():
     results = {path.stem for path in (ROOT / "benchmarks/results").glob("*.json")}
-    assert results == draw_benchmarks.TABLES.keys() | draw_benchmarks.ELSEWHERE.keys()
+    assert results <= draw_benchmarks.TABLES.keys() | draw_benchmarks.ELSEWHERE.keys()
     page = (ROOT / "docs/benchmarks.md").read_text()
     for name in draw_benchmarks.TABLES:
         assert f"_generated/benchmarks/{name}.md" in page

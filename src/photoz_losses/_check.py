@@ -1,11 +1,100 @@
 """What every room asks of its arguments: shapes always, values only where looking costs nothing."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Kind = TypeVar("Kind")
+LARGEST = 2**62  # that a count of anything may be: torch keeps sizes in 64 bits
+
+
+def shown(value: object) -> str:
+    """`value` as an error shows it: as it is written where that is short, else its type."""
+    if isinstance(value, Tensor | np.ndarray):
+        return f"a {type(value).__name__} of shape {tuple(value.shape)}"
+    written = repr(value) if isinstance(value, str | bytes | Real | None) else ""
+    return written if 0 < len(written) <= 40 else type(value).__name__
+
+
+def instance(name: str, value: object, kind: type[Kind]) -> Kind:
+    """`value` itself where it is of the class `kind`; TypeError otherwise."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{name} must be {article} {kind.__name__}, got {shown(value)}")
+    return value
+
+
+def number(name: str, value: Any) -> Any:
+    """`value` itself where it is a real number that float64 holds; TypeError, ValueError if not."""
+    if not isinstance(value, float | int | Real):
+        raise TypeError(f"{name} must be a number, got {shown(value)}")
+    if isinstance(value, Integral) and not -LARGEST <= int(value) <= LARGEST:
+        raise ValueError(f"{name} must be a number between -2**62 and 2**62, got {shown(value)}")
+    return value
+
+
+def count(name: str, value: Any, at_least: int) -> int:
+    """`value` as an int where it is an integer of `at_least` so much; errors otherwise."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {shown(value)}")
+    number = int(value)
+    if not at_least <= number <= LARGEST:
+        end = f"at least {at_least}" if number < at_least else "at most 2**62"
+        raise ValueError(f"{name} must be {end}, got {shown(value)}")
+    return number
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value` as a bool where it is one; TypeError otherwise."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
+    return bool(value)
+
+
+def mapping(name: str, value: Any) -> Mapping[Any, Any]:
+    """`value` itself where it is a mapping; TypeError otherwise."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping, got {shown(value)}")
+    return value
+
+
+def calls(name: str, value: Any) -> Any:
+    """`value` itself where it can be called; TypeError otherwise."""
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, got {shown(value)}")
+    return value
+
+
+def generator(name: str, value: torch.Generator | None) -> torch.Generator | None:
+    """`value` itself where it is a torch.Generator or None; TypeError otherwise."""
+    if value is not None and not isinstance(value, torch.Generator):
+        raise TypeError(f"{name} must be a torch.Generator or None, got {shown(value)}")
+    return value
+
+
+def several(name: str, values: Any, of: str) -> Iterable[Any]:
+    """`values` themselves where they can be walked through; TypeError otherwise."""
+    if not isinstance(values, Iterable) or (isinstance(values, Tensor) and not values.ndim):
+        raise TypeError(f"{name} must be {of}, got {shown(values)}")
+    return values
+
+
+def numbers(name: str, values: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """`values` (numbers, nested sequences, arrays, tensors) in float64; TypeError otherwise."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = (values if values.dtype != torch.bfloat16 else values.float()).numpy()
+    try:
+        found = np.asarray(values)
+    except (ValueError, TypeError):
+        found = np.array(None)
+    if found.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be numbers, got {shown(values)}")
+    return np.array(found, dtype=np.float64)
 
 
 def in_functorch() -> bool:
@@ -91,12 +180,10 @@ def inverse_variance(name: str, value: Tensor, valid: Tensor | None) -> None:
         raise ValueError(f"{name} must not be negative: 0 marks an untrusted pixel")
 
 
-def broadcast(
-    name: str, shape: Sequence[int], other: str, other_shape: Sequence[int]
-) -> torch.Size:
-    """Shape that both leading shapes broadcast to; ValueError if there is none."""
+def broadcast(name: str, shape: Sequence[int], other: str, other_shape: Sequence[int]) -> None:
+    """ValueError if there is no shape that both leading shapes broadcast to."""
     try:
-        return torch.Size(torch.broadcast_shapes(tuple(shape), tuple(other_shape)))
+        torch.broadcast_shapes(tuple(shape), tuple(other_shape))
     except RuntimeError:
         raise ValueError(
             f"{name} and {other} must agree in their leading dimensions, or broadcast: "
@@ -106,8 +193,9 @@ def broadcast(
 
 def one_of(name: str, value: str, allowed: Sequence[str]) -> str:
     """`value` itself where it is among `allowed`; ValueError otherwise."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    if not isinstance(value, str) or value not in allowed:
+        expected = ", ".join(map(repr, allowed))
+        raise ValueError(f"{name} must be one of {expected}, got {shown(value)}")
     return value
 
 
@@ -118,9 +206,7 @@ def increasing(name: str, values: Any, *, at_least: int, unit: str | None = None
     """
     if unit is not None and hasattr(values, "to_value"):
         values = values.to_value(unit)
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
-    vector = torch.from_numpy(np.array(values, dtype=np.float64))
+    vector = torch.from_numpy(numbers(name, values))
     if vector.ndim != 1 or len(vector) < at_least:
         raise ValueError(
             f"{name} must be a vector of at least {at_least} numbers, "

@@ -4,7 +4,8 @@ Everything else in the library (losses, metrics, plots) asks this file where a r
 what a density is worth there. Nothing else touches the edges.
 """
 
-from numbers import Integral, Real
+import math
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -103,10 +104,10 @@ class RedshiftBins(Float64Module):
         ValueError
             If `z_spec` holds NaN, or so many equal values that two edges would coincide.
         """
-        z_spec = torch.as_tensor(z_spec, dtype=torch.float64).flatten().sort().values
+        z_spec = torch.from_numpy(_check.numbers("z_spec", z_spec)).flatten().sort().values
         if not z_spec.isfinite().all():
             raise ValueError("z_spec must be finite, got NaN or infinity: drop those galaxies")
-        _check_number(n_bins)
+        _check.count("n_bins", n_bins, 2)
         if len(z_spec) < 2:
             raise ValueError(f"z_spec must hold at least two redshifts, got {len(z_spec)}")
         rank = torch.linspace(0, len(z_spec) - 1, n_bins + 1, dtype=torch.float64)
@@ -385,7 +386,7 @@ class RedshiftBins(Float64Module):
         >>> bins.mean(two_peaks), bins.best(two_peaks, threshold=0.05)
         (tensor(0.8500), tensor(1.2475))
         """
-        if not 0 < threshold < 1:
+        if not 0 < _check.number("threshold", threshold) < 1:
             raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")
         mass = self.read_probs(probs).double()
         z, weight = self._windows(threshold)
@@ -444,11 +445,13 @@ class RedshiftBins(Float64Module):
     def _tensor(self, name: str, value: Any) -> Tensor:
         if isinstance(value, Tensor):
             return _check.floating(name, value)
-        kept = getattr(value, "dtype", None) == np.float32  # compared in its own precision
-        dtype = torch.float32 if kept else torch.float64
-        if isinstance(value, Real):  # a fill: of a copy to a device the host would wait for the end
-            return torch.full((), float(value), dtype=dtype, device=self.edges.device)
-        return torch.as_tensor(value, dtype=dtype, device=self.edges.device)
+        kept = getattr(getattr(value, "dtype", None), "type", None) is np.float32
+        dtype = torch.float32 if kept else torch.float64  # compared in its own precision
+        if isinstance(value, float | Real):  # a fill: for a copy to a device the host would wait
+            number = float(_check.number(name, value))
+            return torch.full((), number, dtype=dtype, device=self.edges.device)
+        read = _check.numbers(name, value)
+        return torch.as_tensor(read, dtype=dtype, device=self.edges.device)
 
     @staticmethod
     def _result(probs: Tensor) -> torch.dtype:
@@ -456,16 +459,9 @@ class RedshiftBins(Float64Module):
 
 
 def _check_limits(z_min: float, z_max: float, n_bins: int) -> None:
-    if not z_min < z_max:
-        raise ValueError(f"z_min must lie below z_max, got {z_min} and {z_max}")
-    _check_number(n_bins)
-
-
-def _check_number(n_bins: int) -> None:
-    if not isinstance(n_bins, Integral):
-        raise TypeError(f"n_bins must be an integer, got {n_bins!r}")
-    if n_bins < 2:
-        raise ValueError(f"n_bins must be at least 2, got {n_bins}")
+    if not -math.inf < _check.number("z_min", z_min) < _check.number("z_max", z_max) < math.inf:
+        raise ValueError(f"z_min must lie below z_max, both finite, got {z_min} and {z_max}")
+    _check.count("n_bins", n_bins, 2)
 
 
 def nan_where_unknown(place: Tensor, like: Tensor) -> Tensor:

@@ -49,6 +49,8 @@ def rebin(
     tensor([0.2500, 0.2500, 0.5000])
     """
     _check.one_of("outside", outside, ("raise", "renormalize"))
+    for name, grid in (("bins", bins), ("new_bins", new_bins)):
+        _check.instance(name, grid, RedshiftBins)
     masses = bins.read_probs(probs)
     moved = masses.double() @ bins.overlap(new_bins.edges[:-1], new_bins.edges[1:])
     kept = moved.sum(-1, keepdim=True)

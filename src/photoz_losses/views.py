@@ -12,6 +12,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from photoz_losses import _check
 from photoz_losses._forward_mode import DifferentiableTwice
+from photoz_losses._repr import options
 from photoz_losses.transforms._images import check_images, laid_out_as, source_of_draws
 from photoz_losses.transforms.dihedral import dihedral
 from photoz_losses.transforms.tangent import tangent_image
@@ -29,6 +30,9 @@ class Views(NamedTuple):
     """Of the M views, shape (M, C)."""
     rows: Tensor | None
     """Which galaxies these are views of, int64, shape (M,); None: all, in order."""
+
+    def __repr__(self) -> str:
+        return f"Views({options(self, *self._fields)})"
 
 
 def two_views(
@@ -105,6 +109,9 @@ def two_views(
     >>> total, _ = TotalLoss({"invariance": (1.0, InvarianceLoss())})(**views._asdict())
     """
     check_images(images)
+    _check.calls("model", model)
+    _check.calls("view", view)
+    _check.flag("detach", detach)
     rows = _draw_rows(images, fraction, generator)
     take = partial(_take, rows=rows, n=len(images))
     M = len(images) if rows is None else len(rows)
@@ -156,7 +163,7 @@ def _still(norm: _NormBase) -> tuple[str, Any]:
 
 def _draw_rows(images: Tensor, fraction: float, generator: torch.Generator | None) -> Tensor | None:
     """Numbers of the galaxies that are seen twice; None: all of them."""
-    if not 0 < fraction <= 1:
+    if not 0 < _check.number("fraction", fraction) <= 1:
         raise ValueError(f"fraction must lie in (0, 1], got {fraction}")
     N = len(images)
     M = max(1, round(fraction * N))
@@ -265,14 +272,17 @@ def average_views(
     True
     """
     check_images(images, square=views is None)
+    _check.calls("model", model)
     if isinstance(model, nn.Module) and any(part.training for part in model.modules()):
         raise ValueError(
             "model is in training mode, in which BatchNorm learns from these images and dropout "
             "draws: call model.eval() first"
         )
     each = (partial(_oriented, element=e) for e in range(8)) if views is None else views
+    _check.several("views", each, "an iterable of callables")
     total, count = None, 0
     for view in each:
+        _check.calls("views", view)
         logits = _rows_of(model(_seen(view, images), *extra), len(images))
         probs = _check.at_least_single("model(images)", logits).softmax(-1)
         total, count = probs if total is None else total + probs, count + 1
@@ -339,6 +349,7 @@ def rotation_derivative(model: Model, images: Tensor, *extra: Any) -> tuple[Tens
     >>> derivative.shape
     torch.Size([2, 3])
     """
+    _check.calls("model", model)
     along: Any = _along_rotation
     if torch.compiler.is_compiling():  # no forward mode there; importing disable takes seconds
         along = torch.compiler.disable(_along_rotation)

@@ -149,6 +149,7 @@ def test_rail_and_qp():
     np.testing.assert_allclose(back.ancil["zmode"][:, 0], bins.mode(seen["mended"]).numpy())
 
 
+@pytest.mark.slow
 def test_several_gpus(monkeypatch):
     """Two ranks under torchrun end where one process ends that sees every galaxy."""
     pytest.importorskip("kcorrect")
@@ -176,7 +177,7 @@ def test_several_gpus(monkeypatch):
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_bf16_and_compile(monkeypatch, backend):
-    """The default backend has a C++ compiler to wait for; tests/test_contract.py has it for all."""
+    """The default backend has a C++ compiler to wait for; tests/contract has it for all."""
     pytest.importorskip("kcorrect")
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     seen = run("bf16_and_compile")

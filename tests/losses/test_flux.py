@@ -1,8 +1,11 @@
 """The flux term against the paper's formula, and its Modules against the functions."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
+from astropy.cosmology import Planck18
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -27,6 +30,7 @@ FILTERS = FilterSet(
     [[4500, 5300, 6000], [5600, 6400, 7100], [3900, 4300, 4800]],  # c runs out with the shift
     [[0, 1, 0]] * 3,
 )
+LOGITS, RESIDUAL, WEIGHT = torch.zeros(2, 4), torch.ones(2, 4, 3), torch.ones(2, 3)
 
 
 @st.composite
@@ -39,6 +43,14 @@ def tables(draw, bands: int = 3):
     weight = st.one_of(st.just(0.0), st.floats(0.01, 5.0))
     weight = draw(hnp.arrays(float, (len(logits), bands), elements=weight))
     return logits, torch.from_numpy(residual), torch.from_numpy(weight)
+
+
+@st.composite
+def measured(draw):
+    """As `tables`, with relative variances (N, B)."""
+    logits, residual, weight = draw(tables())
+    variance = draw(hnp.arrays(float, weight.shape, elements=st.floats(1e-6, 1e3)))
+    return logits, residual, weight, torch.from_numpy(variance)
 
 
 def spectra_of(batch: int) -> torch.Tensor:
@@ -153,6 +165,18 @@ def test_a_band_of_weight_zero_does_not_count(case):
     assert torch.equal(flux_loss(logits, residual, weight), flux_loss(logits, other, weight))
 
 
+@given(measured())
+def test_leading_dimensions_are_free(case):
+    *parts, variance = case
+    each = flux_loss(*parts, variance=variance, reduction="none")
+    plain = flux_loss(*parts[:2], reduction="none")
+    *more, spread = (torch.stack([part, part.flip(0)]) for part in case)
+    got = flux_loss(*more, variance=spread, reduction="none")
+    torch.testing.assert_close(got, torch.stack([each, each.flip(0)]), rtol=1e-13, atol=1e-13)
+    got = flux_loss(*more[:2], reduction="none")
+    torch.testing.assert_close(got, torch.stack([plain, plain.flip(0)]), rtol=1e-13, atol=1e-13)
+
+
 @given(tables())
 def test_reductions_reduce_the_same_values(case):
     each = flux_loss(*case, reduction="none")
@@ -171,14 +195,6 @@ def test_a_galaxy_does_not_depend_on_its_batch(case):
 
 
 # In units of error -------------------------------------------------------------------------------
-
-
-@st.composite
-def measured(draw):
-    """As `tables`, with relative variances (N, B)."""
-    logits, residual, weight = draw(tables())
-    variance = draw(hnp.arrays(float, weight.shape, elements=st.floats(1e-6, 1e3)))
-    return logits, residual, weight, torch.from_numpy(variance)
 
 
 @given(measured())
@@ -296,6 +312,88 @@ def test_loss_from_spectra_with_ivar_equals_the_loss_from_the_table(least, reduc
     assert flux_loss(logits, residual, weight, variance=in_error).isfinite()
 
 
+@pytest.mark.parametrize("other", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("given_type", "result"),
+    [
+        (torch.float64, torch.float64),
+        (torch.float32, torch.float32),
+        (torch.float16, torch.float32),
+    ],
+    ids=str,
+)
+def test_the_logits_alone_decide_the_type_of_the_result(given_type, result, other):
+    logits, residual = logits_of(2).to(given_type), torch.ones(2, 4, 3, dtype=other)
+    weight, variance = (torch.full((2, 3), size, dtype=other) for size in (2.0, 0.25))
+    for function in (flux_loss, FluxLoss(BINS)):
+        assert function(logits, residual).dtype == result
+        assert function(logits, residual, weight).dtype == result
+        value = function(logits, residual, weight, variance=variance)
+        torch.testing.assert_close(value, torch.tensor(2.0, dtype=result))
+        value = function(logits, residual, variance=variance)
+        torch.testing.assert_close(value, torch.tensor(2.0, dtype=result))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quadrature": "trapezoid"},
+        {"min_coverage": 0.0},
+        {"min_coverage": 0.97},
+        {"dimming": "f_nu"},
+        {"dimming": "distance", "cosmology": Planck18},
+    ],
+    ids=str,
+)
+def test_the_module_hands_every_option_on(options):
+    flux, logits, z_spec = spectra_of(5), logits_of(5), torch.linspace(0.11, 0.35, 5)
+    photometry = SyntheticPhotometry(FILTERS, WAVELENGTH)
+    value = SpectrophotometricFluxLoss(BINS, photometry, **options)(logits, flux, z_spec)
+    residual, weight = flux_residual(photometry, flux, z_spec, BINS, **options)
+    assert torch.equal(value, flux_loss(logits, residual, weight))
+    assert value != SpectrophotometricFluxLoss(BINS, photometry)(logits, flux, z_spec)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "start"),
+    [
+        (lambda f: f(LOGITS.long(), RESIDUAL), TypeError, "logits must be a floating-point"),
+        (lambda f: f(LOGITS, RESIDUAL.long()), TypeError, "residual must be a floating-point"),
+        (
+            lambda f: f(LOGITS, RESIDUAL[..., 0]),
+            ValueError,
+            "residual must have the shape (2, 4, B) of logits and B bands, got (2, 4): for one "
+            "band call residual.unsqueeze(-1)",
+        ),
+        (
+            lambda f: f(LOGITS, RESIDUAL[:1]),
+            ValueError,
+            "residual must have the shape (2, 4, B) of logits and B bands, got (1, 4, 3)",
+        ),
+        (
+            lambda f: f(LOGITS, RESIDUAL, WEIGHT[0]),
+            ValueError,
+            "band_weight must have the shape (2, 3) of the batch x bands, got (3,)",
+        ),
+        (lambda f: f(LOGITS, RESIDUAL, -WEIGHT), ValueError, "band_weight must not be negative"),
+        (
+            lambda f: f(LOGITS, RESIDUAL, WEIGHT * torch.inf),
+            ValueError,
+            "band_weight must not be negative, NaN or infinite",
+        ),
+        (
+            lambda f: f(LOGITS, RESIDUAL, WEIGHT, variance=WEIGHT[0]),
+            ValueError,
+            "variance must have the shape (2, 3) of the bands, got (3,)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("function", [flux_loss, FluxLoss(BINS)], ids=["function", "module"])
+def test_an_error_begins_with_the_argument_it_is_about(function, call, error, start):
+    with pytest.raises(error, match=f"^{re.escape(start)}"):
+        call(function)
+
+
 # No usable band ----------------------------------------------------------------------------------
 
 
@@ -331,6 +429,8 @@ def test_the_count_is_that_of_the_last_call():
     assert module.unusable == 2
     module(logits, residual, torch.ones(2, 1))
     assert module.unusable == 0
+    assert module.unusable.dtype == torch.int64
+    assert not module.state_dict()
 
 
 def test_without_weights_every_band_is_usable_and_the_count_says_so():
@@ -466,9 +566,6 @@ def test_gradients_of_saturated_logits_are_finite(case, size):
 
 
 # Errors ------------------------------------------------------------------------------------------
-
-
-LOGITS, RESIDUAL, WEIGHT = torch.zeros(2, 4), torch.ones(2, 4, 3), torch.ones(2, 3)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -280,3 +281,42 @@ def test_a_weighting_of_ones_own_needs_names_and_a_forward(bins, batch):
         {"ce": (1.0, RedshiftCrossEntropy(bins)), "crps": (2.0, CRPSLoss(bins))}, weighting=Root()
     )(**batch)
     torch.testing.assert_close(total, (2 * values["ce"] * values["crps"]).sqrt())
+
+
+def calls_until_warned(loss, calls, step_every=None):
+    """Number of the first of so many training calls that warns, or None."""
+    for call in range(1, calls + 1):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            loss(x=torch.ones(()))
+        if caught:
+            assert "without step()" in str(caught[0].message)
+            assert caught[0].filename == __file__
+            return call
+        if step_every and call % step_every == 0:
+            loss.step()
+    return None
+
+
+class Given(torch.nn.Module):
+    """A term that is what it is given."""
+
+    def forward(self, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("weight", "step_every", "training", "first"),
+    [
+        (WeightSchedule(0.1, "linear", steps=10), None, True, 1000),
+        (WeightSchedule(0.1, "linear", steps=2000), 900, True, None),
+        (WeightSchedule(0.1, "linear", steps=10), None, False, None),
+        (WeightSchedule(0.1), None, True, None),
+        (0.1, None, True, None),
+    ],
+    ids=["forgotten", "accumulated gradients", "eval", "constant", "no schedule"],
+)
+def test_a_forgotten_step_is_told_once(weight, step_every, training, first):
+    loss = TotalLoss({"x": (weight, Given())}).train(training)
+    assert calls_until_warned(loss, 1100, step_every) == first
+    assert calls_until_warned(loss, 100, step_every) is None

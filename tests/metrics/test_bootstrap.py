@@ -77,7 +77,7 @@ def test_the_bootstrap_is_scipy_s(name):
         (delta,),
         lambda sample, axis: numpy_metrics(sample)[name],
         n_resamples=4000,
-        rng=np.random.default_rng(0),
+        random_state=np.random.default_rng(0),
         method="percentile",
     ).standard_error
     value, error = standard_error(POINT[name], z_phot, z_spec, n_boot=4000, generator=generator())

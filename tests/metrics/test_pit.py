@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import kstest
 from strategies import graded, masses, redshift_bins
+from torchmetrics import MetricCollection
 
 from photoz_losses import RedshiftBins
 from photoz_losses.metrics import PIT, pit
@@ -119,6 +120,32 @@ def test_randomized_pit_is_reproducible_and_each_galaxy_its_own_draw():
     assert len(one.unique()) == 50
 
 
+def test_the_place_in_the_bin_is_the_generators_own_draw_in_float64():
+    probs = torch.full((50, 6), 1 / 6, dtype=torch.float64)
+    z_spec = torch.full((50,), 0.1)  # in the third bin
+    generator = torch.Generator().manual_seed(3)
+    values = pit(probs, z_spec, UNEVEN, randomized=True, generator=generator)
+    draws = torch.rand(50, generator=generator.manual_seed(3), dtype=torch.float64)
+    torch.testing.assert_close(values, (2 + draws) / 6, rtol=1e-14, atol=0)
+
+
+def test_classes_of_other_options_keep_samples_of_their_own():
+    generator = torch.Generator().manual_seed(3)
+    both = MetricCollection(
+        {
+            "exact": PIT(UNEVEN),
+            "drawn": PIT(UNEVEN, randomized=True, generator=generator),
+            "coarser": PIT(RedshiftBins([0.0, 0.01, 0.05, 0.2, 0.22, 0.5, 2.5])),
+        }
+    )
+    probs, _, z_spec = population(galaxies=20)
+    both.update(probs[:0], z_spec[:0])  # after which their states are the same
+    both.update(probs, z_spec)
+    values = both.compute()
+    assert not torch.equal(values["exact"], values["drawn"])
+    assert not torch.equal(values["exact"], values["coarser"])
+
+
 def test_without_a_generator_torch_manual_seed_decides():
     probs, z_spec = torch.full((5, 6), 1 / 6), torch.full((5,), 0.1)
     with torch.random.fork_rng():
@@ -171,3 +198,51 @@ def test_a_redshift_that_escapes_the_check_gives_nan():
     z_spec = torch.tensor([-0.1, torch.nan, 1.6])
     for randomized in (False, True):
         assert pit(probs, z_spec, bins, randomized=randomized).isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "start"),
+    [
+        (lambda p, z: pit(p.long(), z, UNEVEN), TypeError, "probs must be a floating-point"),
+        (lambda p, z: pit(p[:, 1:], z, UNEVEN), ValueError, r"probs must have shape \(\.\.\., 6\)"),
+        (lambda p, z: pit(2 * p, z, UNEVEN), ValueError, "probs must be masses per bin"),
+        (lambda p, z: pit(p, z[1:], UNEVEN), ValueError, r"z_spec must have the shape \(3,\)"),
+        (lambda p, z: pit(p, z + 9, UNEVEN), ValueError, r"z_spec must lie in \[0, 1.5\]"),
+        (lambda p, z: pit(p, z.half(), UNEVEN), TypeError, "z_spec must be float32 or float64"),
+        (lambda p, z: PIT(UNEVEN).update(p, z + 9), ValueError, "z_spec must lie in"),
+        (lambda p, z: PIT(UNEVEN, approximate=9), TypeError, "approximate is no option of PIT"),
+    ],
+)
+def test_an_error_begins_with_the_argument_it_is_about(call, error, start):
+    with pytest.raises(error, match=f"^{start}"):
+        call(torch.full((3, 6), 1 / 6), torch.full((3,), 0.1))
+
+
+def test_the_class_keeps_float64_no_gradient_and_its_options():
+    probs = torch.full((4, 6), 1 / 6, requires_grad=True)
+    z_spec = torch.tensor([0.005, 0.1, 0.21, 1.0])
+    metric = PIT(UNEVEN)
+    metric.update(probs[:1], z_spec[:1])
+    metric.update(probs[1:], z_spec[1:])
+    value = metric.compute()
+    assert value.dtype == torch.float64
+    assert not value.requires_grad
+    torch.testing.assert_close(
+        value, pit(probs.detach().double(), z_spec, UNEVEN), atol=1e-7, rtol=0
+    )
+    randomized = PIT(UNEVEN, randomized=True, generator=torch.Generator().manual_seed(3))
+    randomized.update(probs, z_spec)
+    generator = torch.Generator().manual_seed(3)
+    expected = pit(probs, z_spec, UNEVEN, randomized=True, generator=generator)
+    torch.testing.assert_close(randomized.compute().float(), expected.detach())
+    assert not torch.equal(randomized.compute(), value)
+    assert PIT(UNEVEN).sync_on_compute
+    assert not PIT(UNEVEN, sync_on_compute=False).sync_on_compute
+
+
+def test_many_galaxies_in_blocks_equal_their_halves():
+    probs, _, z_spec = population(galaxies=24_000)  # more numbers than go at once
+    halves = [pit(p, z, UNEVEN) for p, z in zip(probs.chunk(8), z_spec.chunk(8), strict=True)]
+    assert torch.equal(pit(probs, z_spec, UNEVEN), torch.cat(halves))
+    shaped = pit(probs.reshape(4, 6000, 6), z_spec.reshape(4, 6000), UNEVEN)
+    assert torch.equal(shaped, torch.cat(halves).reshape(4, 6000))

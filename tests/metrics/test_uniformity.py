@@ -98,7 +98,7 @@ def test_anderson_darling_is_scipys_by_simulation():
         known_params={"loc": 0, "scale": 1},
         statistic="ad",
         n_mc_samples=4000,
-        rng=np.random.default_rng(4),
+        random_state=np.random.default_rng(4),
     )
     np.testing.assert_allclose(found["ad"], expected.statistic, rtol=1e-9)
     assert found["ad_pvalue"].item() == pytest.approx(expected.pvalue, abs=0.03)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from photoz_losses import _check
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.io._arrays import Array, read_rows, to_array
 
@@ -94,7 +95,7 @@ def from_qp(ensemble: Any, bins: RedshiftBins, *, max_outside: float = 1e-6) -> 
     """
     if not callable(getattr(ensemble, "cdf", None)):
         raise TypeError(f"ensemble must be a qp.Ensemble, got {type(ensemble).__name__}")
-    if not 0 <= max_outside <= 1:
+    if not 0 <= _check.number("max_outside", max_outside) <= 1:
         raise ValueError(f"max_outside must lie in [0, 1], got {max_outside}")
     edges = to_array(bins.edges)
     mass = _masses_of_histograms(ensemble, edges)

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from photoz_losses import _check
+from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins, nan_where_unknown
 from photoz_losses.losses._reduce import check_reduction, reduce
 
@@ -46,7 +48,7 @@ def cde_loss(
     >>> cde_loss(torch.zeros(1, 4), torch.tensor([0.05]), bins)
     tensor(-2.5000)
     """
-    probs = bins.read_logits(logits).softmax(-1)
+    probs = _check.instance("bins", bins, RedshiftBins).read_logits(logits).softmax(-1)
     density = probs / bins.widths.to(probs.dtype)
     return reduce(cde_score(probs, density, *bins.locate(z_spec, probs.shape[:-1])), reduction)
 
@@ -65,8 +67,13 @@ class CDELoss(nn.Module):
 
     def __init__(self, bins: RedshiftBins, *, reduction: str = "mean") -> None:
         super().__init__()
-        self.bins, self.reduction = bins, check_reduction(reduction)
+        self.bins = _check.instance("bins", bins, RedshiftBins)
+        self.reduction = check_reduction(reduction)
 
     def forward(self, logits: Tensor, z_spec: Tensor) -> Tensor:
         """See `cde_loss`."""
         return cde_loss(logits, z_spec, self.bins, reduction=self.reduction)
+
+    def extra_repr(self) -> str:
+        """Options, for ``repr``."""
+        return options(self, "reduction")

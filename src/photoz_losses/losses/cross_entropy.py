@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins, nan_where_unknown
 from photoz_losses.losses._reduce import check_reduction, reduce
 
@@ -57,7 +58,7 @@ def cross_entropy(
     tensor(1.3863)
     """
     _check_smoothing(label_smoothing)
-    logits = bins.read_logits(logits)
+    logits = _check.instance("bins", bins, RedshiftBins).read_logits(logits)
     index, place = bins.locate(z_spec, logits.shape[:-1])
     log_probs = logits.log_softmax(-1)
     value = -log_probs.gather(-1, index.unsqueeze(-1)).squeeze(-1)
@@ -67,7 +68,7 @@ def cross_entropy(
 
 
 def _check_smoothing(label_smoothing: float) -> None:
-    if not 0 <= label_smoothing < 1:
+    if not 0 <= _check.number("label_smoothing", label_smoothing) < 1:
         raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
 
 
@@ -79,7 +80,8 @@ class RedshiftCrossEntropy(nn.Module):
     ) -> None:
         super().__init__()
         _check_smoothing(label_smoothing)
-        self.bins, self.label_smoothing = bins, label_smoothing
+        self.bins = _check.instance("bins", bins, RedshiftBins)
+        self.label_smoothing = label_smoothing
         self.reduction = check_reduction(reduction)
 
     def forward(self, logits: Tensor, z_spec: Tensor) -> Tensor:
@@ -91,6 +93,10 @@ class RedshiftCrossEntropy(nn.Module):
             label_smoothing=self.label_smoothing,
             reduction=self.reduction,
         )
+
+    def extra_repr(self) -> str:
+        """Options, for ``repr``."""
+        return options(self, "label_smoothing", "reduction")
 
 
 def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
@@ -120,7 +126,8 @@ def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
     >>> l2_penalty([torch.tensor([1.0, 2.0]), torch.tensor([[2.0]])])
     tensor(9.)
     """
-    squares = [_check.at_least_single("parameters", p).square().sum() for p in parameters]
+    walked = _check.several("parameters", parameters, "an iterable of tensors")
+    squares = [_check.at_least_single("parameters", p).square().sum() for p in walked]
     if not squares:
         raise ValueError(
             "parameters is empty: pass model.parameters() anew in each step, or a list of it; "

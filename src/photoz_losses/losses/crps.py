@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from photoz_losses import _check
+from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins, mean_square
 from photoz_losses.losses._reduce import check_reduction, reduce
 
@@ -45,7 +47,7 @@ def crps_loss(
     >>> crps_loss(torch.zeros(1, 2), torch.tensor([0.5]), bins)  # uniform on [0, 1]: 1/12
     tensor(0.0833)
     """
-    probs = bins.read_logits(logits).softmax(-1)
+    probs = _check.instance("bins", bins, RedshiftBins).read_logits(logits).softmax(-1)
     index, place = bins.locate(z_spec, probs.shape[:-1])
     return reduce(crps_score(probs, index, place, bins), reduction)
 
@@ -81,8 +83,13 @@ class CRPSLoss(nn.Module):
 
     def __init__(self, bins: RedshiftBins, *, reduction: str = "mean") -> None:
         super().__init__()
-        self.bins, self.reduction = bins, check_reduction(reduction)
+        self.bins = _check.instance("bins", bins, RedshiftBins)
+        self.reduction = check_reduction(reduction)
 
     def forward(self, logits: Tensor, z_spec: Tensor) -> Tensor:
         """See `crps_loss`."""
         return crps_loss(logits, z_spec, self.bins, reduction=self.reduction)
+
+    def extra_repr(self) -> str:
+        """Options, for ``repr``."""
+        return options(self, "reduction")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check, _values
+from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.losses._reduce import check_reduction, reduce
 from photoz_losses.photometry.residual import check_options, flux_residual
@@ -132,7 +133,8 @@ class FluxLoss(nn.Module):
 
     def __init__(self, bins: RedshiftBins, *, reduction: str = "mean") -> None:
         super().__init__()
-        self.bins, self.reduction = bins, check_reduction(reduction)
+        self.bins = _check.instance("bins", bins, RedshiftBins)
+        self.reduction = check_reduction(reduction)
         self.register_buffer("unusable", torch.zeros((), dtype=torch.int64), persistent=False)
 
     def forward(
@@ -149,6 +151,10 @@ class FluxLoss(nn.Module):
         if torch.compiler.is_compiling() or _check.can_read(weight, logits):  # not within vmap
             self.unusable.copy_((weight.detach() > 0).any(-1).logical_not().sum())
         return value
+
+    def extra_repr(self) -> str:
+        """Options, for ``repr``."""
+        return options(self, "reduction")
 
 
 class SpectrophotometricFluxLoss(nn.Module):
@@ -189,7 +195,7 @@ class SpectrophotometricFluxLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_options(quadrature, min_coverage, dimming, cosmology, min_snr)
-        self.photometry = photometry
+        self.photometry = _check.instance("photometry", photometry, SyntheticPhotometry)
         self.quadrature, self.min_coverage, self.min_snr = quadrature, min_coverage, min_snr
         self.dimming, self.cosmology = dimming, cosmology
         self.loss = FluxLoss(bins, reduction=reduction)
@@ -229,3 +235,7 @@ class SpectrophotometricFluxLoss(nn.Module):
         )
         value: Tensor = self.loss(logits, residual, band_weight)
         return value
+
+    def extra_repr(self) -> str:
+        """Options, for ``repr``."""
+        return options(self, "quadrature", "min_coverage", "min_snr", "dimming", "cosmology")

@@ -39,17 +39,19 @@ def gradient_norms(terms: Mapping[str, Tensor], parameters: Iterable[Tensor]) ->
     >>> gradient_norms({"l2": theta.square().sum(), "other": torch.tensor(1.0)}, [theta])
     {'l2': tensor(10.), 'other': tensor(0.)}
     """
-    learned = [parameter for parameter in parameters if parameter.requires_grad]
+    _check.mapping("terms", terms)
+    walked = _check.several("parameters", parameters, "an iterable of tensors")
+    learned = [p for p in walked if _check.floating("parameters", p).requires_grad]
     if not learned:
         raise ValueError(
             "parameters holds none that requires a gradient: call model.parameters() anew for "
             "each step, or give a list"
         )
-    return {name: _gradient_norm(term, learned) for name, term in terms.items()}
+    return {name: _gradient_norm(name, term, learned) for name, term in terms.items()}
 
 
-def _gradient_norm(term: Tensor, parameters: list[Tensor]) -> Tensor:
-    squares = torch.zeros_like(_check.at_least_single("term", term.detach()))
+def _gradient_norm(name: str, term: Tensor, parameters: list[Tensor]) -> Tensor:
+    squares = torch.zeros_like(_check.at_least_single(f"terms[{name!r}]", term).detach())
     if term.requires_grad:
         found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
         for gradient in found:

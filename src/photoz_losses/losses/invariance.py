@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check, _values
+from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins, mean_square
 from photoz_losses.losses._reduce import check_reduction, reduce
 
@@ -110,7 +111,9 @@ def check_options(distance: str, space: str, bins: RedshiftBins | None, temperat
         raise ValueError(f"distance {distance!r} compares densities: use space='probs', or 'l2'")
     if distance == "cramer" and bins is None:
         raise ValueError("distance 'cramer' is an integral over redshift: give it bins=")
-    if not 0 < temperature < float("inf"):
+    if bins is not None:
+        _check.instance("bins", bins, RedshiftBins)
+    if not 0 < _check.number("temperature", temperature) < float("inf"):
         raise ValueError(f"temperature must be positive and finite, got {temperature}")
 
 
@@ -166,3 +169,7 @@ class InvarianceLoss(nn.Module):
             temperature=self.temperature,
             reduction=self.reduction,
         )
+
+    def extra_repr(self) -> str:
+        """Options, for ``repr``."""
+        return options(self, "distance", "space", "temperature", "reduction")

@@ -1,7 +1,6 @@
 """Weights that change during training: ramps, and terms that are due on every k-th step only."""
 
 import math
-from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -87,7 +86,7 @@ class WeightSchedule(Float64Module):
         super().__init__()
         self.kind = _check.one_of("kind", kind, KINDS)
         self.weight, self.start = _check_weight("weight", weight), _check_weight("start", start)
-        self.steps, self.every = _check_count("steps", steps, 0), _check_count("every", every, 1)
+        self.steps, self.every = _check.count("steps", steps, 0), _check.count("every", every, 1)
         if kind == "constant" and (steps or start):
             raise ValueError(
                 f"kind 'constant' has no ramp, got steps={steps}, start={start:g}: "
@@ -126,6 +125,16 @@ class WeightSchedule(Float64Module):
         """Weight at this step, from the host: unlike ``value.item()`` it waits for no device."""
         return self.at(self._count)
 
+    @property
+    def step_number(self) -> int:
+        """Number of steps made."""
+        return self._count
+
+    @property
+    def moves(self) -> bool:
+        """Whether a further step may change the weight, or whether the term is due."""
+        return self.every > 1 or self._count < self.steps
+
     def _go_to(self, count: int) -> None:
         self._count = count
         self.active = count % self.every == 0  # a compiled step has one graph for each answer
@@ -148,16 +157,6 @@ class WeightSchedule(Float64Module):
 
 
 def _check_weight(name: str, value: float) -> float:
-    if not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0 <= value < math.inf:
+    if not 0 <= _check.number(name, value) < math.inf:
         raise ValueError(f"{name} must be finite and not negative, got {value}")
     return float(value)
-
-
-def _check_count(name: str, value: int, least: int) -> int:
-    if not isinstance(value, Integral):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-    return int(value)

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from photoz_losses import _check
 from photoz_losses.losses.schedule import WeightSchedule
+
+PATIENCE = 1000  # training calls: no one accumulates the gradients of so many batches
 
 
 class TotalLoss(nn.Module):
@@ -23,7 +26,8 @@ class TotalLoss(nn.Module):
     ----------
     terms : mapping of str to (float or WeightSchedule, Module)
         Weight and Module of each term, by name. A term of weight 0 is computed and reported, but
-        does not enter the total. With a `WeightSchedule` call `step` once an optimiser step.
+        does not enter the total. With a `WeightSchedule` call `step` once an optimiser step; after
+        1,000 training calls without one a warning says so. (Not under ``torch.compile``.)
     weighting : Module, optional
         `UncertaintyWeights`, `ReLoBRaLo` or another with their three members, for the terms in its
         ``names``: ``forward({name: weight * value})`` gives what these add to the total (their
@@ -63,10 +67,12 @@ class TotalLoss(nn.Module):
         weighting: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(terms, Mapping):
+            raise TypeError(
+                f"terms must be a mapping, {{'ce': (1.0, ...)}}, got {_check.shown(terms)}"
+            )
         if not terms:
             raise ValueError("terms is empty: give at least one, {'ce': (1.0, ...)}")
-        if not isinstance(terms, Mapping):
-            raise TypeError(f"terms must be a mapping, {{'ce': (1.0, ...)}}, got {terms!r}")
         for name, entry in terms.items():
             _check_term(name, entry)
         self.weights = {
@@ -79,6 +85,7 @@ class TotalLoss(nn.Module):
         self.weighting: Any = weighting
         self._takes = {name: _keywords(name, module) for name, (_, module) in terms.items()}
         self._unused: set[str] = set()
+        self._calls, self._steps = 0, [0] * len(self.schedules)
 
     def forward(self, **inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Total, and each term's unweighted value by name.
@@ -100,6 +107,7 @@ class TotalLoss(nn.Module):
             If a term does not give a scalar.
         """
         self._check_names(inputs)
+        self._miss_steps()
         values: dict[str, Tensor] = {}
         for name, takes in self._takes.items():
             if not self.active(name):
@@ -136,6 +144,22 @@ class TotalLoss(nn.Module):
         for schedule in dict.fromkeys(self.weights.values()):  # one may serve several terms
             if isinstance(schedule, WeightSchedule):
                 schedule.step()
+
+    def _miss_steps(self) -> None:
+        """Warn, once, where training goes on and on and no schedule that should move does."""
+        if torch.compiler.is_compiling() or not (self.training and torch.is_grad_enabled()):
+            return
+        schedules = [s for s in self.weights.values() if isinstance(s, WeightSchedule)]
+        if not any(schedule.moves for schedule in schedules):
+            return
+        steps = [schedule.step_number for schedule in schedules]
+        self._calls, self._steps = (self._calls + 1 if steps == self._steps else 1), steps
+        if self._calls == PATIENCE:
+            warnings.warn(
+                f"{PATIENCE} training calls without step(): the schedules stand still. Call "
+                f"loss.step() once after each step of the optimiser",
+                stacklevel=5,  # where the Module is called, past torch's own two frames
+            )
 
     def active(self, name: str) -> bool:
         """Whether a term is due on this step, so that what it needs has to be computed.
@@ -204,7 +228,7 @@ class TotalLoss(nn.Module):
 
 def _check_term(name: str, entry: Any) -> None:
     if not (isinstance(entry, tuple | list) and len(entry) == 2):
-        raise TypeError(f"term {name!r} must be a pair (weight, Module), got {entry!r}")
+        raise TypeError(f"term {name!r} must be a pair (weight, Module), got {_check.shown(entry)}")
     weight, module = entry
     if not isinstance(name, str):
         raise TypeError(f"term {name!r} must have a str as its name")
@@ -216,9 +240,10 @@ def _check_term(name: str, entry: Any) -> None:
         return
     if not isinstance(weight, int | float):
         raise TypeError(
-            f"term {name!r} must have a number or a WeightSchedule as its weight, got {weight!r}"
+            f"term {name!r} must have a number or a WeightSchedule as its weight, "
+            f"got {_check.shown(weight)}"
         )
-    if not 0 <= weight < float("inf"):
+    if not 0 <= _check.number(f"weight of term {name!r}", weight) < float("inf"):
         raise ValueError(
             f"term {name!r} has weight {weight}: weights must be finite and not negative, "
             f"every term is one to be made small"
@@ -245,7 +270,7 @@ def _covered(
     if not isinstance(weighting, nn.Module) or names is None:
         raise TypeError(
             f"weighting must be a Module with names, such as UncertaintyWeights(['ce']), got "
-            f"{weighting!r}"
+            f"{_check.shown(weighting)}"
         )
     for name in names:
         if name not in weights:

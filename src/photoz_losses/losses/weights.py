@@ -159,16 +159,18 @@ class ReLoBRaLo(Float64Module):
         super().__init__()
         self.names = _check_names(names, at_least=2)
         for name, share in (("alpha", alpha), ("rho", rho)):
-            if not 0 <= share <= 1:
+            if not 0 <= _check.number(name, share) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {share}")
-        if not 0 < temperature < float("inf"):
+        if not 0 < _check.number("temperature", temperature) < float("inf"):
             raise ValueError(f"temperature must be positive and finite, got {temperature}")
         self.alpha, self.temperature, self.rho = alpha, temperature, rho
         m = len(self.names)
         self.register_buffer("weights", torch.ones(m, dtype=torch.float64))
         self.register_buffer("first", torch.zeros(m, dtype=torch.float64))
         self.register_buffer("previous", torch.zeros(m, dtype=torch.float64))
-        self.register_buffer("draw", torch.tensor(1 + int(seed) % (_MODULUS - 1)))
+        self.register_buffer(
+            "draw", torch.tensor(1 + _check.count("seed", seed, 0) % (_MODULUS - 1))
+        )
 
     def forward(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Contribution of the covered terms to the sum: scalar, from scalars by name."""
@@ -198,7 +200,10 @@ class ReLoBRaLo(Float64Module):
 
     def _progress(self, now: Tensor, then: Tensor) -> Tensor:
         ratio = torch.where(then > 0, now / torch.where(then > 0, then, 1.0), 1.0)
-        return len(self.names) * (ratio / self.temperature).softmax(-1)
+        ratio = ratio.clamp(max=torch.finfo(ratio.dtype).max)
+        # relative to the largest first, or a tiny temperature would divide beyond float64
+        behind = ratio - ratio.amax(-1, keepdim=True)
+        return len(self.names) * (behind / self.temperature).softmax(-1)
 
     def factors(self) -> dict[str, Tensor]:
         r"""What each term is multiplied by, :math:`\lambda_j`, since the last step."""
@@ -215,9 +220,10 @@ _MULTIPLIER, _MODULUS = 48271, 2**31 - 1
 
 
 def _check_names(names: Iterable[str], at_least: int) -> tuple[str, ...]:
-    taken = (names,) if isinstance(names, str) else tuple(names)
+    expected = "a sequence of str, ['ce', 'flux']"
+    taken = tuple(_check.several("names", names, expected))
     if isinstance(names, str) or not all(isinstance(name, str) for name in taken):
-        raise TypeError(f"names must be a sequence of str, ['ce', 'flux'], got {names!r}")
+        raise TypeError(f"names must be {expected}, got {names!r}")
     if len(taken) < at_least:
         raise ValueError(f"names must be at least {at_least}, got {len(taken)}: {list(taken)}")
     if len(set(taken)) < len(taken):
@@ -227,6 +233,7 @@ def _check_names(names: Iterable[str], at_least: int) -> tuple[str, ...]:
 
 def _read(names: tuple[str, ...], terms: Mapping[str, Tensor]) -> Tensor:
     """Values of the covered terms, shape (m,); one below zero is refused, or poisons all."""
+    _check.mapping("terms", terms)
     if missing := [name for name in names if name not in terms]:
         raise ValueError(f"terms must hold {missing[0]!r}, got {', '.join(terms) or 'none'}")
     values = torch.stack([_check.floating(name, terms[name]) for name in names])

@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
+from photoz_losses import _check
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.metrics._streaming import StreamingMetric
 
@@ -162,11 +162,7 @@ class SampleMetric(StreamingMetric):
 def _check_approximate(n_bins: int | None) -> int | None:
     if n_bins is None:
         return None
-    if not isinstance(n_bins, Integral) or isinstance(n_bins, bool):
-        raise TypeError(f"approximate must be a number of bins, an integer, got {n_bins!r}")
-    if n_bins < 2:
-        raise ValueError(f"approximate must be at least 2 bins, got {n_bins}")
-    return n_bins
+    return _check.count("approximate", n_bins, 2)
 
 
 def _edges(low: float, high: float, n_bins: int, more: Sequence[float]) -> Tensor:

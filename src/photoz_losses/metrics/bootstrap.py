@@ -3,12 +3,12 @@
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from photoz_losses import _check
 from photoz_losses.metrics._weighted import mean, read_weights
 from photoz_losses.metrics.intervals import coverage
 from photoz_losses.metrics.point import bias, is_outlier, outlier_rate, residuals, rms
@@ -97,12 +97,13 @@ def standard_error(
         arguments, options = (*metric.args, *arguments), {**metric.keywords, **options}
         metric = metric.func
     arguments, options = by_place(metric, arguments, options)
-    value, N = metric(*arguments, **options), n_galaxies(arguments)
+    N = n_galaxies(arguments)
+    value = metric(*arguments, **options)
+    refuse_per_galaxy(metric, arguments, options, value)
+    _check.generator("generator", generator)
     for name, number, least in (("n_boot", n_boot, 2), ("chunk_size", chunk_size, 1)):
-        if number is not None and (not isinstance(number, Integral) or isinstance(number, bool)):
-            raise TypeError(f"{name} must be an integer, got {number!r}")
-        if number is not None and number < least:
-            raise ValueError(f"{name} must be at least {least}, got {number}")
+        if number is not None:
+            _check.count(name, number, least)
     alone = _taking_part(options.get("weights"), N) < 2
     if n_boot is None:
         error = _closed_form(metric, arguments, options, value)
@@ -132,13 +133,32 @@ def by_place(
 
     Only what is given by place is drawn, or parted, galaxy by galaxy (and the weights are).
     """
-    bound = inspect.signature(metric).bind(*arguments, **options)
+    bound = inspect.signature(_check.calls("metric", metric)).bind(*arguments, **options)
     galaxies = {len(a) for a in bound.args if isinstance(a, Tensor) and a.ndim}
     for name, option in bound.kwargs.items():
         known = name in ("weights", "level")
         if not known and isinstance(option, Tensor) and option.ndim and len(option) in galaxies:
             raise TypeError(f"{name} must be given by place, to stay with its galaxies")
     return bound.args, bound.kwargs
+
+
+def refuse_per_galaxy(
+    metric: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any], value: Any
+) -> None:
+    """ValueError where the metric gives a number for each galaxy: its length follows theirs."""
+    N = n_galaxies(arguments)
+    named = value if isinstance(value, Mapping) else {"": value}
+    if not any(isinstance(each, Tensor) and each.shape[:1] == (N,) for each in named.values()):
+        return
+    fewer = [a[: N - 1] if isinstance(a, Tensor) else a for a in arguments]
+    own = {n: o[: N - 1] if n == "weights" and o is not None else o for n, o in options.items()}
+    other = metric(*fewer, **own) if N else value  # of none the shape alone tells
+    others = other if isinstance(other, Mapping) else {"": other}
+    if N == 0 or any(others[name].shape != each.shape for name, each in named.items()):
+        raise ValueError(
+            f"metric must give one number for all galaxies, got one for each of the {N}: leave "
+            f"reduction='none' out, or take a mean of what it gives"
+        )
 
 
 def _taking_part(weights: Tensor | None, galaxies: int) -> int:

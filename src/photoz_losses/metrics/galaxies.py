@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from photoz_losses import _check
 from photoz_losses._blocks import blocks, joined
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.losses.cde import cde_score
@@ -50,7 +51,7 @@ def galaxy_scores(probs: Tensor, z_spec: Tensor, bins: RedshiftBins) -> dict[str
     >>> scores["pit"], scores["mean"]
     (tensor([0.5000]), tensor([0.1500]))
     """
-    shape = bins.shape_of(probs)
+    shape = _check.instance("bins", bins, RedshiftBins).shape_of(probs)
     each = blocks(len(bins), probs, *bins.locate(z_spec, shape))
     parts = [_of_block(bins.read_probs(p), index, place, bins) for p, index, place in each]
     return {name: joined([part[name] for part in parts], shape) for name in parts[0]}

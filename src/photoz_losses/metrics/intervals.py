@@ -69,7 +69,7 @@ def credibility(
     _check.one_of("interval", interval, INTERVALS)
     if interval == "central":
         return central_of(pit_values(probs, z_spec, bins))
-    shape = bins.shape_of(probs)
+    shape = _check.instance("bins", bins, RedshiftBins).shape_of(probs)
     each = blocks(len(bins), probs, *bins.locate(z_spec, shape))
     parts = [_highest_density(bins.read_probs(p), i, w, bins) for p, i, w in each]
     return joined(parts, shape)
@@ -156,6 +156,7 @@ def coverage(
     tensor([0.5000, 1.0000], dtype=torch.float64)
     """
     check_reduction(reduction)
+    _check.instance("bins", bins, RedshiftBins)
     levels = _levels(level)
     # from the host to a device without waiting, which would be no copy yet the other way round
     levels = levels.to(bins.edges.device, non_blocking=levels.device.type == "cpu")
@@ -190,6 +191,7 @@ class Coverage(StreamingMetric):
     """
 
     level: Tensor
+    _options = ("level", "interval")
 
     def __init__(
         self,
@@ -200,7 +202,8 @@ class Coverage(StreamingMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.bins, self.interval = bins, _check.one_of("interval", interval, INTERVALS)
+        self.bins = _check.instance("bins", bins, RedshiftBins)
+        self.interval = _check.one_of("interval", interval, INTERVALS)
         self.register_buffer("level", _levels(level), persistent=False)
         # Names of its own: MetricCollection takes metrics whose states agree for one and the same.
         own = digest(bins, self.level, interval)
@@ -210,7 +213,7 @@ class Coverage(StreamingMetric):
 
     def update(self, probs: Tensor, z_spec: Tensor) -> None:
         """Take in a batch of masses (N, C) and true redshifts (N,)."""
-        value = credibility(probs.detach(), z_spec, self.bins, interval=self.interval)
+        value = credibility(probs, z_spec, self.bins, interval=self.interval)
         covered = _covered(value, self.level.to(value.device))
         setattr(self, self._covered, getattr(self, self._covered) + covered)
         setattr(self, self._count, getattr(self, self._count) + value.numel())
@@ -222,6 +225,10 @@ class Coverage(StreamingMetric):
 
 
 def _levels(level: float | Sequence[float] | Tensor) -> Tensor:
+    if isinstance(level, float | int):
+        level = _check.number("level", level)
+    elif not (isinstance(level, Tensor) and level.is_floating_point()):
+        level = torch.from_numpy(_check.numbers("level", level))
     levels = torch.as_tensor(level, dtype=torch.float64)
     if _check.can_read_free(levels) and not bool(((levels >= 0) & (levels <= 1)).all()):
         raise ValueError("level must lie in [0, 1]: give fractions, not percentages")

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from photoz_losses import _check
 from photoz_losses._blocks import blocks, joined
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.metrics._samples import SampleMetric
@@ -68,9 +69,10 @@ def pit_values(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """`pit` in float64, whatever the masses came in."""
-    shape = bins.shape_of(probs)
+    shape = _check.instance("bins", bins, RedshiftBins).shape_of(probs)
     index, place = bins.locate(z_spec, shape)
-    if randomized:
+    _check.generator("generator", generator)
+    if _check.flag("randomized", randomized):
         where = place.device if generator is None else generator.device
         draws = torch.rand(place.shape, generator=generator, device=where, dtype=place.dtype)
         place = torch.where(place.isnan(), torch.nan, draws.to(place.device))
@@ -92,12 +94,13 @@ class PITSample(SampleMetric):
         generator: torch.Generator | None = None,
         **kwargs: Any,
     ) -> None:
+        _check.instance("bins", bins, RedshiftBins)
         super().__init__({"pit": (0.0, 1.0)}, identity=(bins, randomized), **kwargs)
         self.bins, self.randomized, self.generator = bins, randomized, generator
 
     def update(self, probs: Tensor, z_spec: Tensor) -> None:
         """Take in a batch of masses (N, C) and true redshifts (N,)."""
-        value = pit_values(probs.detach(), z_spec, self.bins, self.randomized, self.generator)
+        value = pit_values(probs, z_spec, self.bins, self.randomized, self.generator)
         self._keep(pit=value)
 
 
@@ -124,6 +127,8 @@ class PIT(PITSample):
     >>> metric.compute()
     tensor([0.5000, 0.1000], dtype=torch.float64)
     """
+
+    _options = ("randomized", "generator")
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """Metrics of point estimates, from the residual (z_phot - z_spec) / (1 + z_spec)."""
 
+import math
 from typing import Any
 
 import torch
@@ -33,8 +34,14 @@ def _sample(z_phot: Tensor, z_spec: Tensor, weights: Tensor | None) -> tuple[Ten
     return delta, None if weights is None else read_weights(weights, z_spec, "z_spec")
 
 
+def _check_factor(factor: float) -> float:
+    if not 0 < _check.number("factor", factor) < math.inf:
+        raise ValueError(f"factor must be positive and finite, got {factor}")
+    return factor
+
+
 def _mad(delta: Tensor, weights: Tensor | None, centered: bool, factor: float) -> Tensor:
-    if centered:
+    if _check.flag("centered", centered):
         delta = delta - median(delta, weights).unsqueeze(-1)
     return factor * median(delta.abs(), weights)
 
@@ -113,7 +120,7 @@ def mad(
     >>> mad(torch.tensor([0.11, 0.10, 0.25, 0.30]), torch.tensor([0.10, 0.10, 0.20, 0.30]))
     tensor(0.0067, dtype=torch.float64)
     """
-    return _mad(*_sample(z_phot, z_spec, weights), centered, factor)
+    return _mad(*_sample(z_phot, z_spec, weights), centered, _check_factor(factor))
 
 
 def sigma_iqr(
@@ -156,7 +163,7 @@ def sigma_iqr(
     >>> sigma_iqr(torch.tensor([0.10, 0.11, 0.12, 0.13, 0.14]), torch.full((5,), 0.10))
     tensor(0.0135, dtype=torch.float64)
     """
-    return _sigma_iqr(*_sample(z_phot, z_spec, weights), factor)
+    return _sigma_iqr(*_sample(z_phot, z_spec, weights), _check_factor(factor))
 
 
 def bias(
@@ -265,7 +272,7 @@ def _check_threshold(threshold: float | str) -> None:
     if isinstance(threshold, str):
         if threshold != "sigma_iqr":
             raise ValueError(f"threshold must be a number or 'sigma_iqr', got {threshold!r}")
-    elif not threshold > 0:
+    elif not _check.number("threshold", threshold) > 0:
         raise ValueError(f"threshold must be positive, got {threshold}")
 
 
@@ -312,6 +319,7 @@ class MAD(_ResidualMetric):
     """
 
     higher_is_better = False
+    _options = ("centered", "factor", "approximate")
 
     def __init__(
         self,
@@ -322,7 +330,7 @@ class MAD(_ResidualMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(approximate=approximate, **kwargs)
-        self.centered, self.factor = centered, factor
+        self.centered, self.factor = centered, _check_factor(factor)
 
     def compute(self) -> Tensor:
         """Scaled median absolute deviation; NaN without galaxies."""
@@ -343,12 +351,13 @@ class SigmaIQR(_ResidualMetric):
     """
 
     higher_is_better = False
+    _options = ("factor", "approximate")
 
     def __init__(
         self, *, factor: float = NORMAL_IQR, approximate: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(approximate=approximate, **kwargs)
-        self.factor = factor
+        self.factor = _check_factor(factor)
 
     def compute(self) -> Tensor:
         """Scaled interquartile range; NaN without galaxies."""
@@ -367,6 +376,8 @@ class Bias(_ResidualMetric):
     **kwargs
         Of ``torchmetrics.Metric``.
     """
+
+    _options = ("statistic", "approximate")
 
     def __init__(
         self, statistic: str = "mean", *, approximate: int | None = None, **kwargs: Any
@@ -397,6 +408,7 @@ class OutlierRate(_ResidualMetric):
     """
 
     higher_is_better = False
+    _options = ("threshold", "approximate")
 
     def __init__(
         self, threshold: float | str = 0.05, *, approximate: int | None = None, **kwargs: Any
@@ -428,6 +440,7 @@ class RMS(_ResidualMetric):
     """
 
     higher_is_better = False
+    _options = ("approximate",)
 
     def __init__(self, *, approximate: int | None = None, **kwargs: Any) -> None:
         super().__init__(approximate=approximate, **kwargs)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from photoz_losses import _check
 from photoz_losses._blocks import blocks, joined
 from photoz_losses.bins import RedshiftBins, nan_where_unknown
 from photoz_losses.losses._reduce import reduce
@@ -202,6 +203,7 @@ def entropy(probs: Tensor, bins: RedshiftBins, *, reduction: str = "mean") -> Te
     tensor(-2.3026)
     """
     parts = []
+    _check.instance("bins", bins, RedshiftBins)
     for (block,) in blocks(len(bins), probs):
         read = bins.read_probs(block)
         parts.append(entropy_of(read, read / bins.widths.to(read.dtype)))
@@ -218,7 +220,7 @@ def _each_galaxy(
     score: Callable[..., Tensor], probs: Tensor, z_spec: Tensor, bins: RedshiftBins
 ) -> Tensor:
     """A score of each galaxy, of masses and redshifts that still have to be read."""
-    shape = bins.shape_of(probs)
+    shape = _check.instance("bins", bins, RedshiftBins).shape_of(probs)
     each = blocks(len(bins), probs, *bins.locate(z_spec, shape))
     parts = [score(bins.read_probs(p), index, place, bins) for p, index, place in each]
     return joined(parts, shape)
@@ -231,7 +233,7 @@ class _MeanScore(StreamingMetric):
 
     def __init__(self, bins: RedshiftBins, score: Callable[..., Tensor], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.bins, self._score = bins, score
+        self.bins, self._score = _check.instance("bins", bins, RedshiftBins), score
         # Names of its own: MetricCollection takes metrics whose states agree for one and the same.
         self._total, self._count = (
             f"{score.__name__}_{part}_{digest(bins)}" for part in ("total", "count")
@@ -241,7 +243,11 @@ class _MeanScore(StreamingMetric):
 
     def update(self, probs: Tensor, z_spec: Tensor) -> None:
         """Take in a batch of masses (N, C) and true redshifts (N,)."""
-        self._add(self._score(probs.detach(), z_spec, self.bins, reduction="none"))
+        self._add(
+            self._score(
+                _check.floating("probs", probs).detach(), z_spec, self.bins, reduction="none"
+            )
+        )
 
     def _add(self, values: Tensor) -> None:
         setattr(self, self._total, getattr(self, self._total) + values.double().sum())
@@ -324,4 +330,4 @@ class Entropy(_MeanScore):
 
     def update(self, probs: Tensor) -> None:  # type: ignore[override]
         """Take in a batch of masses (N, C)."""
-        self._add(entropy(probs.detach(), self.bins, reduction="none"))
+        self._add(entropy(_check.floating("probs", probs).detach(), self.bins, reduction="none"))

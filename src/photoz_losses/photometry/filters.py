@@ -1,10 +1,9 @@
 """Filter curves."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,11 +40,17 @@ class FilterSet:
     def __init__(
         self, names: Sequence[str], wavelengths: Sequence[Any], responses: Sequence[Any]
     ) -> None:
+        given = {"names": names, "wavelengths": wavelengths, "responses": responses}
+        for argument, value in given.items():
+            if not isinstance(value, Collection) or (isinstance(value, Tensor) and not value.ndim):
+                raise TypeError(f"{argument} must be a sequence, got {_check.shown(value)}")
         if isinstance(names, str) or not len(names) == len(wavelengths) == len(responses) > 0:
             raise ValueError(
                 f"names, wavelengths and responses must be as many, one entry a band, at least "
                 f"one; got {names!r}, {len(wavelengths)} and {len(responses)}"
             )
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"names must be strings, got {_check.shown(names)}")
         if len(set(names)) < len(names):
             raise ValueError(f"names must all be different, got {', '.join(names)}")
         self.names = tuple(names)
@@ -95,9 +100,7 @@ class FilterSet:
 def _response(name: str, values: Any, wavelength: Tensor) -> Tensor:
     if wavelength[0] <= 0:
         raise ValueError(f"wavelengths of {name} must be positive, in Angstrom")
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
-    response = torch.from_numpy(np.array(values, dtype=np.float64))
+    response = torch.from_numpy(_check.numbers(f"responses of {name}", values))
     _check.same_shape(f"responses of {name}", response, wavelength.shape, "its wavelengths")
     if not (response.isfinite().all() and (response >= 0).all() and (response > 0).any()):
         raise ValueError(

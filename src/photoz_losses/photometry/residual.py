@@ -102,6 +102,8 @@ def flux_residual(
     tensor([[1.]])
     """
     check_options(quadrature, min_coverage, dimming, cosmology, min_snr)
+    _check.instance("photometry", photometry, SyntheticPhotometry)
+    _check.instance("bins", bins, RedshiftBins)
     if _check.floating("flux", flux).ndim < 2:
         raise ValueError(f"flux must have shape (N, L), got {tuple(flux.shape)}: unsqueeze(0)")
     valid = _trusted(flux, ivar, valid)
@@ -113,7 +115,7 @@ def flux_residual(
     residual, carries, usable = _compare(photometry, flux, nu, scale, valid, min_coverage)
     if ivar is not None and min_snr > 0:
         variance = relative_variance(photometry, flux, ivar, valid=valid)
-        usable = usable & (variance * min_snr**2 <= 1)
+        usable = usable & (variance.sqrt() * min_snr <= 1)
         carries = carries & usable.unsqueeze(-2)
     if quadrature == "trapezoid":  # a bin stands on both its edges
         residual = (residual[..., 1:, :] + residual[..., :-1, :]) / 2
@@ -165,6 +167,9 @@ def relative_variance(
     >>> variance.sqrt().item()  # an error of 1/2 a pixel, 1001 pixels: 0.5 / sqrt(1001)
     0.0158...
     """
+    _check.instance("photometry", photometry, SyntheticPhotometry)
+    if _check.floating("flux", flux).ndim < 2:
+        raise ValueError(f"flux must have shape (N, L), got {tuple(flux.shape)}: unsqueeze(0)")
     valid = _trusted(flux, ivar, valid)
     with torch.no_grad():
         one = torch.ones(1, dtype=torch.float64, device=flux.device)
@@ -235,12 +240,18 @@ def check_options(
     """ValueError where the options of `flux_residual` contradict themselves or one another."""
     _check.one_of("quadrature", quadrature, QUADRATURES)
     _check.one_of("dimming", dimming, DIMMINGS)
-    if not 0 <= min_coverage <= 1:
+    if not 0 <= _check.number("min_coverage", min_coverage) <= 1:
         raise ValueError(f"min_coverage must lie in [0, 1], got {min_coverage}")
-    if not 0 <= min_snr < float("inf"):
+    if not 0 <= _check.number("min_snr", min_snr) < float("inf"):
         raise ValueError(f"min_snr must be finite and not negative, got {min_snr}")
     if (dimming == "distance") != (cosmology is not None):
         raise ValueError(
             f"dimming 'distance' and cosmology= go together, got dimming={dimming!r} and "
-            f"cosmology={cosmology!r}: pass both, for example astropy.cosmology.Planck18"
+            f"cosmology={_check.shown(cosmology)}: pass both, for example "
+            f"astropy.cosmology.Planck18"
+        )
+    if cosmology is not None and not hasattr(cosmology, "comoving_transverse_distance"):
+        raise TypeError(
+            f"cosmology must be one of astropy, such as astropy.cosmology.Planck18, got "
+            f"{_check.shown(cosmology)}"
         )

@@ -159,12 +159,16 @@ class Spectra:
         """
         if not isinstance(templates, Templates):
             raise TypeError(f"templates must be Templates, got {type(templates).__name__}")
+        joint = float(_check.number("joint", joint))
         if not 0 <= joint < float("inf"):
             raise ValueError(f"joint must be a width in Angstrom, 0 for none; got {joint}")
         if reach is None:
             low, high = templates.reach(self.z)
             reach = (max(REACH[0], low), min(REACH[1], high))
-        wavelength, before = _longer(self.wavelength, *reach)
+        ends = _check.numbers("reach", reach)
+        if ends.shape != (2,):
+            raise ValueError(f"reach must be (low, high), two numbers, got {ends.size}")
+        wavelength, before = _longer(self.wavelength, *ends.tolist())
         own = slice(before, before + len(self.wavelength))
         shape = (len(self), len(wavelength))
         flux, ivar = (part.new_zeros(shape) for part in (self.flux, self.ivar))

@@ -87,8 +87,8 @@ class SyntheticPhotometry(Float64Module):
     ) -> None:
         super().__init__()
         self.denominator = _check.one_of("denominator", denominator, DENOMINATORS)
-        if chunk_bytes is not None and chunk_bytes <= 0:
-            raise ValueError(f"chunk_bytes must be positive, got {chunk_bytes}")
+        if chunk_bytes is not None:
+            chunk_bytes = _check.count("chunk_bytes", chunk_bytes, 1)
         self.chunk_bytes = chunk_bytes
         if not isinstance(filters, FilterSet):
             raise TypeError(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from photoz_losses import _check
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.photometry import _build, _header, _pieces
 from photoz_losses.photometry._lock import alone
@@ -170,6 +171,8 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
             "cosmology": cosmology,
         }
         check_options(**options | {"min_snr": min_snr or 0.0})
+        _check.instance("bins", bins, RedshiftBins)
+        _check.instance("photometry", photometry, SyntheticPhotometry)
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be torch.float16 or torch.float32, got {dtype}")
         if not (isinstance(chunk, int) and chunk > 0):

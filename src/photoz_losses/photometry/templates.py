@@ -137,8 +137,9 @@ class Templates:
             of `wavelength` at some redshift.
         """
         _check.floating("coefficients", coefficients)
-        _check.same_shape("coefficients", coefficients, (len(z), len(self)), "redshifts, templates")
         grid, stretch = self._read(wavelength, z)
+        shape = (len(stretch), len(self))
+        _check.same_shape("coefficients", coefficients, shape, "redshifts, templates")
         rows = [
             row @ self._observed(grid, factor)
             for row, factor in zip(_numpy(coefficients), stretch, strict=True)
@@ -182,11 +183,11 @@ class Templates:
             an inverse variance is negative or not finite, a redshift is NaN or not above -1, or
             the templates do not reach all of `wavelength` at some redshift.
         """
+        grid, stretch = self._read(wavelength, z)
         if _check.floating("flux", flux).ndim != 2:
             raise ValueError(f"flux must have shape (N, L), got {tuple(flux.shape)}: unsqueeze(0)")
-        _check.same_shape("flux", flux, (len(z), len(wavelength)), "redshifts, wavelengths")
+        _check.same_shape("flux", flux, (len(stretch), len(grid)), "redshifts, wavelengths")
         _check.same_shape("ivar", _check.floating("ivar", ivar), flux.shape, "flux")
-        grid, stretch = self._read(wavelength, z)
         values, weights = _numpy(flux), _numpy(ivar)
         if not (np.isfinite(weights) & (weights >= 0)).all():
             raise ValueError("ivar must be finite and not negative: 0 marks an untrusted pixel")

@@ -8,6 +8,8 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from photoz_losses import _check
+
 # Okabe & Ito's: apart for every eye
 BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 BAND = "0.85"  # grey
@@ -19,16 +21,14 @@ def axes_or_new(ax: Axes | None, **options: Any) -> Axes:
     return pyplot.subplots(layout="constrained", **options)[1] if ax is None else ax
 
 
-def numbers(values: Any) -> npt.NDArray[np.float64]:
+def numbers(values: Any, name: str = "values") -> npt.NDArray[np.float64]:
     """A float64 vector of a tensor or of anything like an array."""
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-    return np.asarray(values, dtype=np.float64).ravel()
+    return _check.numbers(name, values).ravel()
 
 
 def pit_values(pit: Tensor) -> npt.NDArray[np.float64]:
     """PIT values as a vector; ValueError where they are none."""
-    values = numbers(pit)
+    values = numbers(pit, "pit")
     if not len(values) or not ((values >= 0) & (values <= 1)).all():
         raise ValueError("pit must hold values in [0, 1], at least one and no NaN")
     return values

@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 from torch import Tensor
 
+from photoz_losses import _check
 from photoz_losses.plots._axes import BLUE, EDGED, axes_or_new, pit_values
 
 
@@ -40,6 +41,7 @@ def plot_pit(pit: Tensor, *, n_bins: int = 20, ax: Axes | None = None) -> Axes:
     'PIT'
     """
     values = pit_values(pit)
+    _check.count("n_bins", n_bins, 2)
     ax = axes_or_new(ax, figsize=(5, 4))
     low, high = stats.binom.interval(0.95, len(values), 1 / n_bins)
     scale = n_bins / len(values)

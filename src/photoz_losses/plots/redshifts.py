@@ -67,7 +67,8 @@ def plot_redshifts(
     >>> plot_redshifts(z + 0.01, z).get_ylabel()
     'photometric redshift'
     """
-    _check.same_shape("z_spec", z_spec, z_phot.shape, "z_phot")
+    _check.floating("z_phot", z_phot)
+    _check.same_shape("z_spec", _check.floating("z_spec", z_spec), z_phot.shape, "z_phot")
     truth, guess = numbers(z_spec), numbers(z_phot)
     if not len(truth):
         raise ValueError("z_phot and z_spec are empty: there is nothing to draw")

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from photoz_losses import _check
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.plots._axes import BAND, BLUE, axes_or_new, numbers
 
@@ -43,7 +44,7 @@ def plot_nz(probs: Tensor, z_spec: Tensor, bins: RedshiftBins, *, ax: Axes | Non
     >>> plot_nz(torch.full((3, 4), 0.25), torch.tensor([0.1, 0.2, 0.2]), bins).get_xlabel()
     'redshift'
     """
-    if probs.ndim != 2 or not len(probs):
+    if _check.floating("probs", probs).ndim != 2 or not len(probs):
         raise ValueError(f"probs must have shape (galaxies, bins), got {tuple(probs.shape)}")
     density = bins.density(probs)
     bins.locate(z_spec, probs.shape[:-1])

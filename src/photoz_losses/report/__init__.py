@@ -84,15 +84,22 @@ def write_report(
     (20, 0.0166)
     """
     _check.one_of("preset", preset, tuple(metrics.PRESETS))
-    probs = bins.read_probs(probs.detach()).double().cpu()
+    _check.instance("bins", bins, RedshiftBins)
+    for name, number, least in (("n_boot", n_boot, 2), ("seed", seed, 0)):
+        _check.count(name, number, least)
+    probs = bins.read_probs(_check.floating("probs", probs).detach()).double().cpu()
     if probs.ndim != 2 or not len(probs):
         raise ValueError(f"probs must have shape (galaxies, bins), got {tuple(probs.shape)}")
-    bins, z_spec = RedshiftBins(bins.edges), z_spec.detach().cpu()
+    bins, z_spec = RedshiftBins(bins.edges), _check.floating("z_spec", z_spec).detach().cpu()
     bins.locate(z_spec, probs.shape[:-1])
-    if "redshift" in (by or {}):
+    by = {} if by is None else _check.mapping("by", by)
+    if "redshift" in by:
         raise ValueError("by must have other names than 'redshift', which is that of z_spec")
     columns = {"redshift": z_spec}
-    columns |= {name: column.detach().cpu().double() for name, column in (by or {}).items()}
+    columns |= {
+        name: _check.instance(f"by[{name!r}]", column, Tensor).detach().cpu().double()
+        for name, column in by.items()
+    }
     generator = torch.Generator().manual_seed(seed)
     numbers = take_numbers(
         probs, z_spec, bins, preset=preset, by=columns, n_boot=n_boot, generator=generator

@@ -57,6 +57,7 @@ def source_of_draws(images: Tensor, generator: torch.Generator | None) -> dict[s
     by that state, the worker's seed and the rank. A CUDA generator keeps its state on the host:
     no one waits for a device.
     """
+    _check.generator("generator", generator)
     if generator is None:
         return {"device": images.device}
     worker = get_worker_info()

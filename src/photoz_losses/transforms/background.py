@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from photoz_losses import _check
+from photoz_losses._repr import options
 from photoz_losses.transforms._images import (
     check_images,
     laid_out_as,
@@ -90,6 +92,8 @@ def resample_background(
     """
     check_images(images)
     check_clip(sigma, iterations)
+    for name, value in (("unbiased", unbiased), ("correlated", correlated)):
+        _check.flag(name, value)
     if mask is not None:
         mask = pixel_mask("mask", mask, images)
         sky = ~(mask if sources is None else pixel_mask("sources", sources, images))
@@ -160,7 +164,9 @@ class ResampleBackground(nn.Module):
     ) -> None:
         super().__init__()
         check_clip(sigma, iterations)
-        if mask is not None and (mask.ndim != 2 or mask.dtype != torch.bool):
+        if mask is not None and (
+            _check.instance("mask", mask, Tensor).ndim != 2 or mask.dtype != torch.bool
+        ):
             raise ValueError(
                 f"mask must be a bool tensor of shape (H, W), one for all images, got {mask.dtype} "
                 f"of shape {tuple(mask.shape)}: hand masks of single images to the call"
@@ -189,7 +195,5 @@ class ResampleBackground(nn.Module):
 
     def extra_repr(self) -> str:
         """Options, for ``repr``."""
-        return (
-            f"sigma={self.sigma}, iterations={self.iterations}, unbiased={self.unbiased}, "
-            f"correlated={self.correlated}"
-        )
+        names = ("sigma", "iterations", "unbiased", "mask", "correlated", "generator")
+        return options(self, *names)

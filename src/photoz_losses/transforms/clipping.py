@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from photoz_losses import _check
 from photoz_losses.transforms._images import check_images
 
 
@@ -96,7 +97,6 @@ def clipped_fraction(sigma: float, iterations: int) -> float:
 
 def check_clip(sigma: float, iterations: int) -> None:
     """ValueError unless these are options of a clip."""
-    if not sigma > 0:
-        raise ValueError(f"sigma must be positive, got {sigma}")
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, got {iterations}")
+    if not 0 < _check.number("sigma", sigma) < math.inf:
+        raise ValueError(f"sigma must be positive and finite, got {sigma}")
+    _check.count("iterations", iterations, 1)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._repr import options
 from photoz_losses.transforms._images import check_images, laid_out_as, source_of_draws
 
 
@@ -38,6 +39,7 @@ def dihedral(images: Tensor, element: Tensor) -> Tensor:
     [[[[1.0, 2.0], [3.0, 4.0]]], [[[2.0, 4.0], [1.0, 3.0]]]]
     """
     check_images(images, square=True)
+    _check.instance("element", element, Tensor)
     if element.is_floating_point() or element.is_complex() or element.dtype == torch.bool:
         raise TypeError(f"element must be an integer tensor, got {element.dtype}")
     _check.same_shape("element", element, images.shape[:1], "the batch")
@@ -85,3 +87,7 @@ class RandomDihedral(nn.Module):
         check_images(images, square=True)
         element = torch.randint(8, (len(images),), **source_of_draws(images, self.generator))
         return dihedral(images, element)
+
+    def extra_repr(self) -> str:
+        """Options, for ``repr``."""
+        return options(self, "generator")

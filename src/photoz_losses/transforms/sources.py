@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from photoz_losses import _check
+from photoz_losses._repr import options
 from photoz_losses.transforms._images import check_images
 from photoz_losses.transforms.clipping import clipped_fraction, sigma_clip
 
@@ -28,6 +29,9 @@ class SourceMask(NamedTuple):
 
     mask: Tensor
     sources: Tensor
+
+    def __repr__(self) -> str:
+        return f"SourceMask({options(self, *self._fields)})"
 
 
 def source_mask(
@@ -102,7 +106,9 @@ def source_mask(
     check_images(images)
     _check.one_of("keep", keep, ["central", "all"])
     _check.one_of("missing", missing, ["raise", "keep"])
-    _check_positive(n_sigma=n_sigma, n_pixels=n_pixels)
+    _check_positive(n_sigma=n_sigma)
+    _check.count("n_pixels", n_pixels, 1)
+    _check.flag("deblend", deblend)
     _check_not_negative(fwhm=fwhm, grow=grow)
     photutils = _segmentation(deblend)
     kept, found, lost = [], [], []
@@ -204,11 +210,11 @@ def _segmentation(deblend: bool) -> ModuleType:
 
 def _check_positive(**values: float) -> None:
     for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be positive, got {value}")
+        if not 0 < _check.number(name, value) < float("inf"):
+            raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
 def _check_not_negative(**values: float) -> None:
     for name, value in values.items():
-        if not 0 <= value < float("inf"):
-            raise ValueError(f"{name} must not be negative, got {value}")
+        if not 0 <= _check.number(name, value) < float("inf"):
+            raise ValueError(f"{name} must be finite and not negative, got {value}")

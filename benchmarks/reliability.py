@@ -1,0 +1,143 @@
+"""Runs the checks that docs/reliability.md counts, and keeps their counts.
+
+    python benchmarks/reliability.py                    # all: two hours of two cores
+    python benchmarks/reliability.py contract errors    # some; the counts of the others stay
+
+Each writes its row of results/reliability.json, with the commit, the command and the seconds. A
+check that fails is written as what it is: the page shows failures beside the rest.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from measure import RESULTS
+
+ROOT = Path(__file__).parents[1]
+NAME = "reliability.json"
+Row = dict[str, Any]
+
+
+def run(*command: str, **environment: str) -> str:
+    """What a command prints, whatever its exit code: failed tests are counted like the others."""
+    known = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    done = subprocess.run(command, cwd=ROOT, env=known, text=True, stdout=subprocess.PIPE)
+    return done.stdout
+
+
+def outcomes_of(*arguments: str, count: Callable[[str], bool] = bool, **environment: str) -> Row:
+    """Outcomes of a run of pytest, over the cases whose file and name `count` takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        run(sys.executable, "-m", "pytest", "-q", *arguments, f"--junitxml={report}", **environment)
+        cases = ElementTree.parse(report).iter("testcase")
+        outcomes = Counter(
+            outcome(case) for case in cases if count(f"{case.get('classname')}.{case.get('name')}")
+        )
+    return {"arguments": list(arguments), **{name: outcomes[name] for name in OUTCOMES}}
+
+
+OUTCOMES = ("passed", "failed", "skipped")
+
+
+def outcome(case: ElementTree.Element) -> str:
+    tags = {child.tag for child in case}
+    if tags & {"failure", "error"}:
+        return "failed"
+    return "skipped" if "skipped" in tags else "passed"
+
+
+def contract() -> Row:
+    """Cells: a law times an entry of the public surface. The table's own tests are none."""
+    every = ("tests/contract", "-n2", "-m", "slow or not slow")
+    return outcomes_of(*every, count=lambda name: "test_surface" not in name)
+
+
+def errors() -> Row:
+    """Cases of bad input, each with its whole message."""
+    return outcomes_of(
+        "tests/errors", "-n2", count=lambda name: "test_errors" in name and "[" in name
+    )
+
+
+def fuzz() -> Row:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "count.json"
+        row = outcomes_of(
+            "tests/fuzz", HYPOTHESIS_PROFILE="nightly", PHOTOZ_LOSSES_FUZZ_COUNT=str(file)
+        )
+        counted = json.loads(file.read_text())
+    return row | {"examples": counted["examples"], "targets": len(counted["targets"])}
+
+
+def kills() -> Row:
+    """Writers killed at random moments; what they leave must be whole, or resume."""
+    paths = os.pathsep.join(str(ROOT / folder) for folder in ("tests", "examples"))
+    with tempfile.TemporaryDirectory() as folder:
+        printed = run(sys.executable, "tests/files/kill_writers.py", folder, PYTHONPATH=paths)
+    return {"survived": json.loads(printed.splitlines()[-1])}
+
+
+def suite() -> Row:
+    """The default suite, with the lines and branches of the package that it runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "coverage.json"
+        began = time.perf_counter()
+        measured = ("--cov=photoz_losses", "--cov-branch", f"--cov-report=json:{file}")
+        row = outcomes_of("-n2", *measured)
+        totals = json.loads(file.read_text())["totals"]
+    return row | {
+        "arguments": row["arguments"][:-1],
+        "seconds": time.perf_counter() - began,
+        "lines": totals["num_statements"],
+        "lines_run": totals["covered_lines"],
+        "branches": totals["num_branches"],
+        "branches_run": totals["covered_branches"],
+        "percent": totals["percent_covered"],
+    }
+
+
+def slow() -> Row:
+    """The profile that takes minutes a test."""
+    return outcomes_of("-n2", "-m", "slow and not gpu")
+
+
+CHECKS = {check.__name__: check for check in (suite, contract, errors, fuzz, kills, slow)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("checks", nargs="*", metavar="check", help=", ".join(CHECKS))
+    names = parser.parse_args().checks or list(CHECKS)
+    if unknown := set(names) - set(CHECKS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(CHECKS)}")
+    for name in names:
+        began = time.perf_counter()
+        row = CHECKS[name]()
+        rows = json.loads(file.read_text()) if (file := RESULTS / NAME).exists() else {}
+        commit = run("git", "rev-parse", "--short", "HEAD").strip()
+        rows[name] = (
+            {"seconds": time.perf_counter() - began}
+            | row
+            | {
+                "command": f"python benchmarks/reliability.py {name}",
+                "commit": commit,
+                "date": datetime.now(UTC).date().isoformat(),
+            }
+        )
+        file.write_text(json.dumps(rows, indent=2) + "\n")
+        print(name, json.dumps(row))
+
+
+if __name__ == "__main__":
+    main()

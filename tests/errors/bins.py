@@ -1,0 +1,107 @@
+"""Bad input: redshift bins, and what every reader of masses asks of them."""
+
+import torch
+from errors.table import BINS, INF, LOGITS, NAN, PROBS, Cases, Z
+
+from photoz_losses import RedshiftBins, metrics, rebin
+
+case = Cases()
+
+for name, edges, says in (
+    ("decreasing", [0.4, 0.2, 0.0], ("increase strictly", "0.4 followed by 0.2", "sort")),
+    ("repeated", [0.0, 0.2, 0.2, 0.4], ("increase strictly", "index 1", "drop repeated")),
+    ("NaN", [0.0, NAN, 0.4], ("finite", "drop")),
+    ("infinite", [0.0, 0.2, INF], ("finite", "drop")),
+    ("too few", [0.0, 0.4], ("at least 3", "(2,)")),
+    ("empty", [], ("at least 3",)),
+    ("2-D", [[0.0, 0.2, 0.4]], ("vector", "(1, 3)")),
+):
+    case(f"bins: edges {name}", lambda e=edges: RedshiftBins(e), ValueError, "edges", *says)
+
+case("bins.uniform: reversed", lambda: RedshiftBins.uniform(0.4, 0.0, 4), ValueError, "z_min")
+case("bins.uniform: one bin", lambda: RedshiftBins.uniform(0.0, 0.4, 1), ValueError, "at least")
+case("bins.log1p: z_min", lambda: RedshiftBins.log1p(-1.0, 1.0, 4), ValueError, "z_min", "-1")
+case(
+    "bins.from_quantiles: NaN",
+    lambda: RedshiftBins.from_quantiles([0.1, NAN, 0.2], 2),
+    ValueError, "z_spec", "finite", "drop",
+)  # fmt: skip
+case(
+    "bins.from_quantiles: equal values",
+    lambda: RedshiftBins.from_quantiles([0.1] * 9 + [0.2], 4),
+    ValueError, "z_spec", "equal", "fewer bins",
+)  # fmt: skip
+case(
+    "bins.from_quantiles: no galaxies",
+    lambda: RedshiftBins.from_quantiles([], 4),
+    ValueError, "z_spec", "at least two",
+)  # fmt: skip
+case("bins.index: above", lambda: BINS.index(0.41), ValueError, "z must lie in [0, 0.4]", "0.41")
+case("bins.index: NaN", lambda: BINS.index(NAN, "clip"), ValueError, "z must lie in", "nan")
+case(
+    "bins.index: option",
+    lambda: BINS.index(0.1, "nearest"),
+    ValueError, "out_of_range", "'raise', 'clip'", "nearest",
+)  # fmt: skip
+case(
+    "bins.index: integers",
+    lambda: BINS.index(torch.tensor([0, 1])),
+    TypeError, "z", "floating-point", "int64", "float()",
+)  # fmt: skip
+case("bins.index: half", lambda: BINS.index(Z.half()), TypeError, "z must be float32", "float16")
+case("bins.cdf: half", lambda: BINS.cdf(PROBS, Z.half()), TypeError, "z", "float32", "float16")
+case("bins.pdf: half", lambda: BINS.pdf(PROBS, Z.half()), TypeError, "z", "float32", "float16")
+case("bins.quantile: per cent", lambda: BINS.quantile(PROBS, 50.0), ValueError, "q", "fractions")
+case("bins.quantile: negative", lambda: BINS.quantile(PROBS, -0.1), ValueError, "q", "[0, 1]")
+case(
+    "bins.pdf: grid without a dimension of its own",
+    lambda: BINS.pdf(PROBS, torch.linspace(0, 0.4, 7)),
+    ValueError, "z", "(7,)", "broadcast", "unsqueeze(-2)",
+)  # fmt: skip
+
+READERS = {
+    "density": lambda p: BINS.density(p),
+    "mean": lambda p: BINS.mean(p),
+    "median": lambda p: BINS.median(p),
+    "mode": lambda p: BINS.mode(p),
+    "pdf": lambda p: BINS.pdf(p, 0.1),
+    "cdf": lambda p: BINS.cdf(p, 0.1),
+    "quantile": lambda p: BINS.quantile(p, 0.5),
+    "metrics.pit": lambda p: metrics.pit(p, Z, BINS),
+    "metrics.cde_loss": lambda p: metrics.cde_loss(p, Z, BINS),
+    "metrics.crps": lambda p: metrics.crps(p, Z, BINS),
+    "metrics.PIT": lambda p: metrics.PIT(BINS).update(p, Z),
+    "metrics.CDELoss": lambda p: metrics.CDELoss(BINS).update(p, Z),
+    "metrics.CRPS": lambda p: metrics.CRPS(BINS).update(p, Z),
+    "metrics.log_score": lambda p: metrics.log_score(p, Z, BINS),
+    "metrics.brier": lambda p: metrics.brier(p, Z, BINS),
+    "metrics.entropy": lambda p: metrics.entropy(p, BINS),
+    "metrics.credibility": lambda p: metrics.credibility(p, Z, BINS),
+    "metrics.coverage": lambda p: metrics.coverage(p, Z, BINS),
+    "metrics.galaxy_scores": lambda p: metrics.galaxy_scores(p, Z, BINS),
+    "metrics.PITStatistics": lambda p: metrics.PITStatistics(BINS).update(p, Z),
+    "metrics.LogScore": lambda p: metrics.LogScore(BINS).update(p, Z),
+    "metrics.Brier": lambda p: metrics.Brier(BINS).update(p, Z),
+    "metrics.Entropy": lambda p: metrics.Entropy(BINS).update(p),
+    "metrics.Coverage": lambda p: metrics.Coverage(BINS).update(p, Z),
+    "best": lambda p: BINS.best(p),
+    "rebin": lambda p: rebin(p, BINS, BINS),
+}
+for name, read in READERS.items():
+    case(
+        f"{name}: logits for probs",
+        lambda read=read: read(LOGITS),
+        ValueError, "probs", "masses per bin", "softmax",
+    )  # fmt: skip
+    case(
+        f"{name}: densities for probs",
+        lambda read=read: read(PROBS / 0.1),
+        ValueError, "probs", "masses per bin", "bins.widths",
+    )  # fmt: skip
+    case(f"{name}: NaN", lambda read=read: read(PROBS * NAN), ValueError, "probs", "not NaN")
+    case(f"{name}: bins", lambda read=read: read(PROBS[:, 1:]), ValueError, "probs", "4)", "(2, 3)")
+    case(
+        f"{name}: integers",
+        lambda read=read: read(torch.eye(4)[:2].long()),
+        TypeError, "probs", "floating-point", "int64", "probs.float()",
+    )  # fmt: skip

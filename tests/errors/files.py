@@ -1,0 +1,126 @@
+"""Bad input: files, pictures, reports and tables."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from errors.table import BINS, FLUX, GRID, LOGITS, NAN, PHOTOMETRY, PROBS, VALID, Cases, Z, changed
+
+from photoz_losses.io import Predictions, from_qp, load_predictions, save_predictions, to_qp
+from photoz_losses.photometry import FluxTable, Spectra
+from photoz_losses.plots import (
+    plot_binned,
+    plot_coverage,
+    plot_densities,
+    plot_gallery,
+    plot_nz,
+    plot_pit,
+    plot_pp,
+    plot_redshifts,
+)
+from photoz_losses.report import write_report
+
+HERE = Path(__file__).parent
+case = Cases()
+
+
+def saved(suffix=".npz", probs=PROBS, bins=BINS, *rest, **columns):
+    with TemporaryDirectory() as folder:
+        save_predictions(Path(folder, f"predictions{suffix}"), probs, bins, *rest, **columns)
+
+
+for fault, call, error, *says in (
+    ("suffix", lambda: saved(".txt"), ValueError, "path must end in", "predictions.txt"),
+    ("logits", lambda: saved(probs=LOGITS), ValueError, "probs", "masses per bin"),
+    ("no batch", lambda: saved(probs=PROBS[0]), ValueError, "probs", "(4,)"),
+    ("bins", lambda: saved(bins=None), TypeError, "bins", "RedshiftBins", "None"),
+    ("z_spec of another batch", lambda: saved(z_spec=Z[:1]), ValueError, "z_spec", "(2,)", "(1,)"),
+    ("object_id fractions", lambda: saved(object_id=[0.5, 1.5]), TypeError, "id", "integers"),
+    ("column of words", lambda: saved(r=["a", "b"]), TypeError, "r must be of numbers"),
+    ("column of another batch", lambda: saved(r=[1.0]), ValueError, "r must have", "(1,)"),
+    ("name of ours", lambda: saved(edges=Z), ValueError, "columns", "'edges'"),
+):
+    case(f"save_predictions: {fault}", call, error, *says)
+for fault, path, error, *says in (
+    ("missing", "nowhere/predictions.npz", FileNotFoundError, "nowhere/predictions.npz"),
+    ("suffix", "predictions.csv", ValueError, "path must end in", "predictions.csv"),
+):
+    case(f"load_predictions: {fault}", lambda p=path: load_predictions(p), error, *says)
+case("Predictions: no bins", lambda: Predictions(PROBS), TypeError, "bins")
+case("to_qp: no galaxies", lambda: to_qp(PROBS[:0], BINS), ValueError, "probs is empty")
+case("from_qp: not an ensemble", lambda: from_qp(PROBS, BINS), TypeError, "ensemble", "Tensor")
+case(
+    "from_qp: max_outside",
+    lambda: from_qp(to_qp(PROBS, BINS), BINS, max_outside=5.0), ValueError, "max_outside", "5.0",
+)  # fmt: skip
+
+# Pictures -----------------------------------------------------------------------------------------
+
+IMAGE = torch.ones(5, 8, 8)
+for name, call, error, *says in (
+    ("plot_pit: no bins", lambda: plot_pit(Z, n_bins=0), ValueError, "n_bins", "at least 2", "0"),
+    ("plot_pit: a fraction", lambda: plot_pit(Z, n_bins=2.5), TypeError, "n_bins", "integer"),
+    ("plot_pit: outside", lambda: plot_pit(Z + 1), ValueError, "pit", "[0, 1]"),
+    ("plot_pit: words", lambda: plot_pit(["a"]), TypeError, "pit", "numbers"),
+    ("plot_pp: empty", lambda: plot_pp(Z[:0]), ValueError, "pit", "at least one"),
+    ("plot_nz: no batch", lambda: plot_nz(PROBS[0], Z, BINS), ValueError, "probs", "(4,)"),
+    ("plot_nz: a list", lambda: plot_nz(PROBS.tolist(), Z, BINS), TypeError, "probs", "list"),
+    ("plot_nz: outside", lambda: plot_nz(PROBS, Z + 1, BINS), ValueError, "z_spec", "[0, 0.4]"),
+    ("plot_densities: logits", lambda: plot_densities(LOGITS, BINS), ValueError, "probs", "masses"),
+    ("plot_redshifts: NaN", lambda: plot_redshifts(NAN * Z, Z), ValueError, "finite", "2 of 2"),
+    ("plot_redshifts: batch", lambda: plot_redshifts(Z, Z[:1]), ValueError, "z_spec", "(1,)"),
+    ("plot_redshifts: one end", lambda: plot_redshifts(Z, Z, low=Z), ValueError, "low and high"),
+    ("plot_redshifts: a list", lambda: plot_redshifts([0.1], [0.1]), TypeError, "z_phot", "list"),
+    ("plot_coverage: per cent", lambda: plot_coverage([68.0], [0.5]), ValueError, "level"),
+    ("plot_binned: numbers", lambda: plot_binned([0.0, 1.0], [1.0, 2.0]), ValueError, "values"),
+    (
+        "plot_gallery: no image",
+        lambda: plot_gallery(IMAGE[0], PROBS[0], BINS), ValueError, "image", "(8, 8)",
+    ),
+):  # fmt: skip
+    case(name, call, error, *says)
+
+
+def report(probs=PROBS, z_spec=Z, bins=BINS, **options):
+    with TemporaryDirectory() as folder:
+        write_report(probs, z_spec, bins, folder, **options)
+
+
+for fault, call, error, *says in (
+    ("preset", lambda: report(preset="lsst"), ValueError, "preset", "'paper'", "'lsst'"),
+    ("logits", lambda: report(LOGITS), ValueError, "probs", "masses per bin"),
+    ("a list", lambda: report(PROBS.tolist()), TypeError, "probs", "list"),
+    ("z_spec a list", lambda: report(z_spec=[0.1, 0.2]), TypeError, "z_spec", "list"),
+    ("no galaxies", lambda: report(PROBS[:0], Z[:0]), ValueError, "probs", "(0, 4)"),
+    ("by of our name", lambda: report(by={"redshift": Z}), ValueError, "by", "'redshift'"),
+    ("by a list", lambda: report(by=[Z]), TypeError, "by", "mapping", "list"),
+    ("column a list", lambda: report(by={"r": [1.0, 2.0]}), TypeError, "by['r']", "list"),
+    ("n_boot", lambda: report(n_boot=2.5), TypeError, "n_boot", "integer", "2.5"),
+    ("seed", lambda: report(seed="a"), TypeError, "seed", "integer", "'a'"),
+):
+    case(f"write_report: {fault}", call, error, *says)
+
+# Tables -------------------------------------------------------------------------------------------
+
+SPECTRA = Spectra(GRID, FLUX, FLUX, Z.double(), VALID)
+
+
+def table(spectra=SPECTRA, bins=BINS, photometry=PHOTOMETRY, **options):
+    return FluxTable.build(spectra, bins, photometry, progress=False, **options)
+
+
+for fault, call, error, *says in (
+    ("no spectra", lambda: table([]), ValueError, "spectra"),
+    ("a number for spectra", lambda: table(3), TypeError, "spectra", "int"),
+    ("bins and photometry swapped", lambda: table(SPECTRA, PHOTOMETRY, BINS), TypeError, "bins"),
+    ("chunk", lambda: table(chunk=0), ValueError, "chunk"),
+    ("dtype", lambda: table(dtype=torch.int64), ValueError, "dtype"),
+    (
+        "a redshift outside",
+        lambda: table(Spectra(GRID, FLUX, FLUX, changed(Z.double(), 0, 0.9), VALID)),
+        ValueError, "object 0 has z_spec 0.9", "[0, 0.4]",
+    ),
+    ("a row that is not there", lambda: table()[5], IndexError, "5"),
+    ("load: no file", lambda: FluxTable.load(HERE / "nowhere"), FileNotFoundError, "nowhere"),
+):  # fmt: skip
+    case(f"FluxTable: {fault}", call, error, *says)

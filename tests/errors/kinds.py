@@ -1,0 +1,58 @@
+"""Bad input: an argument of a wrong kind, for every argument of every call.
+
+A set, which is no number, no name, no tensor and not hashable; and None, where it has no meaning.
+"""
+
+from errors.table import Cases
+from fuzz.calls import CALLS
+
+case = Cases()
+
+OPTIONAL = {  # None is the default, or one of the answers
+    *("validate", "generator", "weights", "approximate", "n_boot", "chunk_size"),
+    *("valid", "ivar", "band_weight", "variance", "rows", "cosmology", "chunk_bytes"),
+    *("mask", "sources", "crop", "views", "reach", "weighting"),
+}
+ONE_OF = {  # names of an answer: ValueError whatever is given instead
+    *("reduction", "quadrature", "dimming", "distance", "space", "interval", "statistic"),
+    *("denominator", "preset", "keep", "missing", "interpolation", "outside", "out_of_range"),
+    *("kind",),
+}
+BY_BINS = {
+    "InvarianceLoss",
+    "invariance_loss",
+    "RotationDerivativeLoss",
+    "rotation_derivative_loss",
+}
+NAME = (
+    "TotalLoss",
+    "name",
+)  # of a term: a key of the mapping, which Python itself asks to be hashable
+ANY_TRUTH = {"validate"}  # taken as it is
+LENGTHS = {("FilterSet", key) for key in ("names", "wavelengths", "responses")}  # of a set too
+SAID = {"new": "logits", "term": ""}  # under which name, where not under its own
+
+
+def spoilt(name, key, value):
+    """The call with one argument replaced."""
+    arguments = CALLS[name].fresh()
+    arguments[key] = value
+    return CALLS[name].function(**arguments)
+
+
+for name, call in CALLS.items():
+    for key in call.arguments:
+        error, said = ValueError if key in ONE_OF else TypeError, SAID.get(key, key)
+        of_set = ValueError if key == "cosmology" or (name, key) in LENGTHS else error
+        if (name, key) == NAME or key in ANY_TRUTH:
+            continue
+        case(
+            f"{name}: {key} a set",
+            lambda n=name, k=key: spoilt(n, k, {1, 2}), of_set, said,
+        )  # fmt: skip
+        if key in OPTIONAL or (key == "bins" and name in BY_BINS):
+            continue
+        case(
+            f"{name}: {key} None",
+            lambda n=name, k=key: spoilt(n, k, None), error, said,
+        )  # fmt: skip

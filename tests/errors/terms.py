@@ -1,0 +1,145 @@
+"""Bad input: options and inputs of single losses."""
+
+import torch
+from errors.table import BINS, INF, LOGITS, NAN, PROBS, RESIDUAL, WEIGHT, Cases, Z, changed, used_up
+
+from photoz_losses import (
+    FluxLoss,
+    InvarianceLoss,
+    L2Penalty,
+    RedshiftCrossEntropy,
+    RotationDerivativeLoss,
+    cross_entropy,
+    flux_loss,
+    invariance_loss,
+    l2_penalty,
+    rotation_derivative_loss,
+)
+
+case = Cases()
+
+for value in (-0.1, 1.0, NAN):
+    case(
+        f"cross_entropy: label_smoothing {value}",
+        lambda v=value: cross_entropy(LOGITS, Z, BINS, label_smoothing=v),
+        ValueError, "label_smoothing", "[0, 1)",
+    )  # fmt: skip
+case(
+    "RedshiftCrossEntropy: label_smoothing",
+    lambda: RedshiftCrossEntropy(BINS, label_smoothing=2.0),
+    ValueError, "label_smoothing", "[0, 1)", "2.0",
+)  # fmt: skip
+
+
+case(
+    "l2_penalty: generator used up", lambda: l2_penalty(used_up()), ValueError, "parameters", "anew"
+)
+case("L2Penalty: no parameters", lambda: L2Penalty()([]), ValueError, "parameters", "empty")
+case("l2_penalty: integers", lambda: l2_penalty([torch.ones(2).int()]), TypeError, "parameters")
+
+case(
+    "flux_loss: residual of other bins",
+    lambda: flux_loss(LOGITS, RESIDUAL[:, 1:]),
+    ValueError, "residual", "(2, 4, B)", "(2, 3, 3)",
+)  # fmt: skip
+case(
+    "flux_loss: residual without bands",
+    lambda: flux_loss(LOGITS, RESIDUAL[..., 0]),
+    ValueError, "residual", "(2, 4",
+)  # fmt: skip
+case(
+    "flux_loss: residual integer",
+    lambda: flux_loss(LOGITS, RESIDUAL.long()),
+    TypeError, "residual", "int64",
+)  # fmt: skip
+for name, call in (
+    ("flux_loss", lambda w: flux_loss(LOGITS, RESIDUAL, w)),
+    ("FluxLoss", lambda w: FluxLoss(BINS)(LOGITS, RESIDUAL, w)),
+):
+    for fault, weight, error, *says in (
+        ("negative", changed(WEIGHT, (0, 1), -1.0), ValueError, "negative, NaN", "0 switches"),
+        ("NaN", changed(WEIGHT, (0, 1), NAN), ValueError, "negative, NaN", "0 switches"),
+        ("of other bands", WEIGHT[:, 1:], ValueError, "(2, 3)", "(2, 2)"),
+        ("bool", WEIGHT.bool(), TypeError, "floating-point", "bool", "band_weight.float()"),
+    ):
+        case(
+            f"{name}: band_weight {fault}",
+            lambda c=call, w=weight: c(w), error, "band_weight", *says,
+        )  # fmt: skip
+
+for name, call in (
+    ("flux_loss", lambda v: flux_loss(LOGITS, RESIDUAL, WEIGHT, variance=v)),
+    ("FluxLoss", lambda v: FluxLoss(BINS)(LOGITS, RESIDUAL, variance=v)),
+):
+    for fault, variance, error, *says in (
+        ("zero", changed(WEIGHT, (0, 1), 0.0), ValueError, "positive", "in use", "band_weight 0"),
+        ("negative", changed(WEIGHT, (0, 1), -1.0), ValueError, "positive", "relative_variance"),
+        ("NaN", changed(WEIGHT, (0, 1), NAN), ValueError, "not NaN"),
+        ("of other bands", WEIGHT[:, 1:], ValueError, "(2, 3)", "(2, 2)"),
+        ("integer", WEIGHT.long(), TypeError, "floating-point", "int64", "variance.float()"),
+    ):
+        case(f"{name}: variance {fault}", lambda c=call, v=variance: c(v), error, "variance", *says)
+
+INVARIANCE = {
+    "invariance_loss": lambda **options: invariance_loss(LOGITS, LOGITS, **options),
+    "InvarianceLoss": lambda **options: InvarianceLoss(**options),
+    "rotation_derivative_loss": lambda **options: rotation_derivative_loss(
+        LOGITS, LOGITS, **options
+    ),
+    "RotationDerivativeLoss": lambda **options: RotationDerivativeLoss(**options),
+}
+for name, call in INVARIANCE.items():
+    for options, *says in (
+        ({"distance": "l1"}, "distance", "'l2', 'symmetric_kl', 'cramer'", "'l1'"),
+        ({"space": "density"}, "space", "'probs', 'logits'", "'density'"),
+        ({"distance": "cramer"}, "cramer", "bins="),
+        ({"distance": "symmetric_kl", "space": "logits"}, "symmetric_kl", "space='probs'"),
+    ):
+        case(
+            f"{name}: {' '.join(options.values())}",
+            lambda c=call, o=options: c(**o), ValueError, *says,
+        )  # fmt: skip
+case(
+    "invariance_loss: other batch",
+    lambda: invariance_loss(LOGITS, LOGITS[:1]),
+    ValueError, "logits_transformed", "(2, 4)", "(1, 4)",
+)  # fmt: skip
+case(
+    "invariance_loss: second view as probabilities",
+    lambda: invariance_loss(LOGITS, PROBS, bins=BINS),
+    ValueError, "logits_transformed", "look like probabilities",
+)  # fmt: skip
+
+for name, call in (
+    ("invariance_loss", lambda t: invariance_loss(LOGITS, LOGITS, temperature=t)),
+    ("InvarianceLoss", lambda t: InvarianceLoss(temperature=t)),
+    ("rotation_derivative_loss", lambda t: rotation_derivative_loss(LOGITS, LOGITS, temperature=t)),
+    ("RotationDerivativeLoss", lambda t: RotationDerivativeLoss(temperature=t)),
+):
+    for value in (0.0, -1.0, NAN, INF):
+        case(
+            f"{name}: temperature {value}",
+            lambda c=call, t=value: c(t), ValueError, "temperature", "positive", str(value),
+        )  # fmt: skip
+for fault, rows, error, *says in (
+    ("a mask", torch.tensor([True, False]), TypeError, "int64", "bool"),
+    ("a list", [0], TypeError, "int64", "list"),
+    ("negative", torch.tensor([-1]), ValueError, "0 to 1", "-1"),
+    ("too large", torch.tensor([2]), ValueError, "0 to 1", "2"),
+    ("2-D", torch.tensor([[0]]), ValueError, "(M,)", "(1, 1)"),
+    ("too many", torch.tensor([0, 1]), ValueError, "(2, 4) of the rows of logits", "(1, 4)"),
+):
+    case(
+        f"invariance_loss: rows {fault}",
+        lambda r=rows: invariance_loss(LOGITS, LOGITS[:1], rows=r), error, *says,
+    )  # fmt: skip
+case(
+    "rotation_derivative_loss: other bins",
+    lambda: rotation_derivative_loss(LOGITS, LOGITS[:, 1:]),
+    ValueError, "derivative", "(2, 4)", "(2, 3)",
+)  # fmt: skip
+case(
+    "rotation_derivative_loss: integer",
+    lambda: rotation_derivative_loss(LOGITS, LOGITS.long()),
+    TypeError, "derivative", "floating-point", "int64",
+)  # fmt: skip

@@ -1,0 +1,63 @@
+"""Odd input that is legal, and what it gives: the documented results, not errors."""
+
+import pytest
+import torch
+from errors.table import BINS, FLUX, IMAGES, LOGITS, NAN, PHOTOMETRY, PROBS, Z
+
+from photoz_losses import FluxLoss, cde_loss, cross_entropy, crps_loss, flux_residual, metrics
+from photoz_losses.transforms import dihedral, resample_background, source_mask
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, cde_loss, crps_loss])
+def test_an_empty_batch_has_no_mean_and_a_sum_of_zero(loss):
+    assert loss(LOGITS[:0], Z[:0], BINS).isnan()
+    assert loss(LOGITS[:0], Z[:0], BINS, reduction="sum") == 0
+    assert loss(LOGITS[:0], Z[:0], BINS, reduction="none").shape == (0,)
+
+
+@pytest.mark.parametrize("metric", [metrics.crps, metrics.pit, metrics.coverage])
+def test_metrics_take_an_empty_batch(metric):
+    value = metric(PROBS[:0], Z[:0], BINS)
+    assert value.isnan() if value.ndim == 0 else value.shape == (0,)
+
+
+@pytest.mark.parametrize("flux", [0 * FLUX, -FLUX], ids=["all zero", "negative"])
+def test_a_spectrum_without_flux_has_no_usable_band_and_no_loss(flux):
+    residual, band_weight = flux_residual(PHOTOMETRY, flux, Z, BINS)
+    assert not residual.any()
+    assert not band_weight.any()
+    loss = FluxLoss(BINS)
+    assert loss(LOGITS, residual, band_weight) == 0
+    assert loss.unusable == 2
+
+
+@pytest.mark.parametrize("options", [{}, {"unbiased": True}, {"correlated": True}])
+def test_a_constant_image_has_no_noise_and_stays(options):
+    assert torch.equal(resample_background(IMAGES, **options), IMAGES)
+
+
+def test_an_image_of_one_pixel_stays():
+    pixel = torch.ones(2, 5, 1, 1)
+    assert torch.equal(resample_background(pixel), pixel)
+    assert torch.equal(dihedral(pixel, torch.tensor([3, 6])), pixel)
+
+
+def test_the_background_of_an_oblong_image_is_redrawn():
+    noise = torch.randn(1, 1, 6, 9, generator=torch.Generator().manual_seed(0))
+    view = resample_background(noise, generator=torch.Generator().manual_seed(1))
+    assert view.shape == noise.shape
+    assert not torch.equal(view, noise)
+
+
+def test_pixels_that_are_nan_stay_nan_and_spoil_no_other():
+    noise = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    noise[..., 3, 4] = NAN
+    for view in (resample_background(noise), dihedral(noise, torch.tensor([0]))):
+        assert view.isnan().sum() == 1
+        assert view[..., 3, 4].isnan()
+
+
+def test_a_constant_image_has_no_source():
+    mask, sources = source_mask(IMAGES, missing="keep", deblend=False)
+    assert not sources.any()
+    assert mask.all() or not mask.any()

@@ -1,0 +1,15 @@
+"""How many examples each target gets: few by default, thousands in all in the nightly profile."""
+
+import math
+import os
+
+from hypothesis import settings
+
+NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+OF_A_FILE = 6000  # in the nightly profile, at least, of each file with targets
+BY_DEFAULT = 5  # of a target; the seeds are fixed
+
+
+def share(targets: int) -> settings:
+    """Settings of one of so many targets of a file."""
+    return settings(max_examples=math.ceil(OF_A_FILE / targets) if NIGHTLY else BY_DEFAULT)

@@ -1,0 +1,123 @@
+"""Whatever is given: a result, or an error that a check of ours raised and that names an argument.
+
+Every call of the table is made with some of its arguments replaced by drawn ones.
+"""
+
+import linecache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fuzz.calls import BINS, CALLS
+from fuzz.examples import share
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import photoz_losses
+
+SOURCE = str(Path(photoz_losses.__file__).parent)
+NUMBERS = st.one_of(
+    st.floats(),
+    st.sampled_from([0.0, 1e-300, 1e300, 1e4, -1e4, float("nan"), float("inf")]),
+    st.integers(-3, 9),
+)
+TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool)
+COUNTS = {"n_boot", "chunk_size", "n_bins", "approximate", "n_segments", "iterations", "n_pixels"}
+THEIRS = {"metric", "model", "view", "views", "term", "weighting"}  # functions and Modules of users
+ANY = {"fwhm", "grow"}  # sizes of kernels: as large as they are asked for
+
+
+@st.composite
+def tensors(draw):
+    """Tensors of small shapes, any type, and any values: one kind of number, or all."""
+    shape = draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5))
+    some = draw(st.sampled_from([st.floats(0, 1), st.floats(-1e4, 1e4), NUMBERS]))
+    values = draw(hnp.arrays(float, shape, elements=some.map(float)))
+    with np.errstate(all="ignore"):
+        return torch.from_numpy(np.array(values)).to(draw(st.sampled_from(TYPES)))
+
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.text(max_size=3),
+    st.lists(NUMBERS, max_size=3),
+    st.dictionaries(st.text(max_size=2), NUMBERS, max_size=2),
+    st.just({1, 2}),
+    st.just(object()),
+    st.just(BINS),
+    st.just(np.array(["a", "b"])),
+    hnp.arrays(float, (2,), elements=NUMBERS.map(float)),
+)
+
+
+def spoilt(key, value):
+    """Strategy for what comes in the place of an argument: like it, or anything."""
+    if key in COUNTS:
+        return st.one_of(st.integers(-2, 12), st.floats(), JUNK)
+    kinds = [NUMBERS, JUNK, tensors()]
+    if isinstance(value, torch.Tensor):
+        kinds += [tensors(), near(value), near(value)]
+    return st.one_of(kinds)
+
+
+@st.composite
+def near(draw, value):
+    """The valid tensor with a number in it replaced, a dimension cut, added or scaled."""
+    value = value.clone()
+    change = draw(st.sampled_from(["number", "cut", "none", "more", "scale", "type"]))
+    if change == "number" and value.is_floating_point() and value.numel():
+        number = torch.tensor(float(draw(NUMBERS)), dtype=torch.float64)  # too large: infinite
+        value.view(-1)[draw(st.integers(0, value.numel() - 1))] = number.to(value.dtype)
+    elif change == "cut" and value.ndim:
+        at = draw(st.integers(0, value.ndim - 1))
+        value = value.narrow(at, 0, value.shape[at] - 1)
+    elif change == "none" and value.ndim:
+        value = value[:0]
+    elif change == "more":
+        value = value.unsqueeze(draw(st.integers(0, value.ndim)))
+    elif change == "scale" and value.is_floating_point():
+        value = value * draw(NUMBERS.map(float))
+    elif change == "type":
+        value = value.to(draw(st.sampled_from(TYPES)))
+    return value
+
+
+@st.composite
+def arguments(draw, name):
+    """Valid arguments, of which one to three are replaced."""
+    given_ones = CALLS[name].fresh()
+    keys = sorted(set(given_ones) - THEIRS - ANY)
+    for key in draw(st.lists(st.sampled_from(keys), min_size=1, max_size=3, unique=True)):
+        given_ones[key] = draw(spoilt(key, given_ones[key]))
+    return given_ones
+
+
+def refuse_other_errors(name, error):
+    """AssertionError unless a `raise` of ours made the error, and it names an argument."""
+    trace = error.__traceback__
+    while trace.tb_next:
+        trace = trace.tb_next
+    file = trace.tb_frame.f_code.co_filename
+    line = linecache.getline(file, trace.tb_lineno).strip()
+    ours = file.startswith(SOURCE) and line.startswith("raise")
+    assert ours, f"not ours, {file}: {line}"
+    known = {*CALLS[name].arguments, "logits", "term", "name", "arguments", "wavelengths", "nu"}
+    known |= {"edges", "redshift", "templates", "spectra", "distance", "min_snr", "bands"}
+    assert any(key in str(error) for key in known), f"no argument named: {error}"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_only_our_own_errors_escape(name, examples_run):
+    @share(len(CALLS))
+    @given(arguments(name))
+    def law(given_ones):
+        examples_run()
+        try:
+            CALLS[name].function(**given_ones)
+        except (ValueError, TypeError) as error:
+            refuse_other_errors(name, error)
+
+    law()
