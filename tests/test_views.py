@@ -298,8 +298,15 @@ def test_autocast_reaches_both_views_and_the_derivative(detach):
     assert (derivative - exact).norm() < 0.1 * exact.norm()  # bfloat16 has two to three digits
 
 
-@both_ways
-@pytest.mark.parametrize("fraction", [1.0, 0.5])
+@pytest.mark.parametrize(
+    ("fraction", "detach"),
+    [
+        (1.0, True),
+        (0.5, False),
+        pytest.param(1.0, False, marks=pytest.mark.slow),
+        pytest.param(0.5, True, marks=pytest.mark.slow),
+    ],
+)
 def test_the_whole_call_compiles_without_a_break(detach, fraction):
     model, (images, ebv) = network(dtype=torch.float32), batch(dtype=torch.float32)
 

@@ -145,7 +145,11 @@ def test_in_the_middle_of_a_surface_is_the_modules_own_loss(group):
 
 @pytest.mark.parametrize(
     ("group", "name"),
-    [("augmented", "cross entropy"), ("constrained", "objective"), ("one branch", "objective")],
+    [
+        ("constrained", "objective"),
+        pytest.param("augmented", "cross entropy", marks=pytest.mark.slow),
+        pytest.param("one branch", "objective", marks=pytest.mark.slow),
+    ],
 )
 def test_the_largest_eigenvalues_are_those_of_the_whole_hessian(group, name):
     """By reverse mode twice in float64, where curvlinops goes forward over reverse."""
@@ -210,6 +214,7 @@ def test_after_an_error_it_is_as_it_was_too():
     assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_seed_makes_the_measure_and_batches_do_not():
     module = tiny_training.train(replace(CONFIG, epochs=1), network=Tiny())
     whole = dict(Galaxies(20).columns)

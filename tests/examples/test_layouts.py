@@ -80,6 +80,7 @@ def printed() -> dict[str, list[str]]:
     return jobs
 
 
+@pytest.mark.slow
 def test_the_trainer_refuses_a_network_with_such_a_layer(printed):
     last, compiled = printed["refused"]
     for option, said in {"channels_last": last, "compile": compiled}.items():
@@ -87,11 +88,13 @@ def test_the_trainer_refuses_a_network_with_such_a_layer(printed):
         assert "of shortcut, a 1 x 1 convolution" in said
 
 
+@pytest.mark.slow
 def test_the_small_network_trains_in_both_layouts_alike(printed):
     (moved,) = printed["alike"]
     assert float(moved) < 0.01
 
 
+@pytest.mark.slow
 def test_every_other_convolution_has_one_gradient_in_both_layouts(printed):
     worst = {name: float(value) for name, value in map(str.split, printed["gradients"])}
     assert worst.keys() == NETWORKS.keys()

@@ -372,6 +372,7 @@ def test_search_on_validation_galaxies_alone(data, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["search", *options.split(), str(tmp_path)])
     search.main()
     found = json.loads((tmp_path / "summary.json").read_text())
+    assert len(found.pop("sha256")) == 64  # of the file; the rest is the summary
     assert found == search.summary(tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} >= {".db", ".json", ".png"}
     assert found["settings"]["training_seeds"] == [1000, 1001]

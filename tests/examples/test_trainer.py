@@ -67,7 +67,7 @@ def bf16_autocast():
     "changed",
     [
         {"schedule": "plateau", "schedule_patience": 0, "schedule_factor": 0.5, "epochs": 3},
-        {"accumulate": 2, "steps": 8},
+        pytest.param({"accumulate": 2, "steps": 8}, marks=pytest.mark.slow),
     ],
     ids=["plateau", "parts of batches, a budget of steps"],
 )
@@ -95,6 +95,7 @@ def test_from_every_checkpoint_on_the_weights_become_the_same(changed, tmp_path,
         assert same_weights(resumed, whole), f"from checkpoint {number}"
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_an_epoch_and_resumed_it_ends_with_the_same_weights(tmp_path):
     run(tmp_path, "--kill-at", "8")  # before the second epoch's third step
     state = torch.load(tmp_path / "left.ckpt", weights_only=True)
@@ -105,6 +106,7 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_it_ends_with_the_same_weig
     assert not torch.equal(whole["network.head.weight"], state["state_dict"]["network.head.weight"])
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     run(tmp_path, "--devices", "2", launcher=launcher)

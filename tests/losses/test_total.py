@@ -216,7 +216,13 @@ def test_covered_terms_add_what_the_weighting_makes_of_them(weighting, bins, bat
         loss.step()
 
 
-@every_scheme
+@pytest.mark.parametrize(
+    "weighting",
+    [
+        pytest.param(scheme, marks=() if name == "relobralo" else pytest.mark.slow, id=name)
+        for name, scheme in SCHEMES.items()
+    ],
+)
 def test_a_compiled_sum_has_one_graph_for_steps_with_the_term_and_one_for_those_without(
     weighting, bins, batch
 ):

@@ -111,7 +111,7 @@ def test_scores_of_densities_stand_beside_them(case):
 
 
 @every
-@settings(max_examples=15)
+@settings(max_examples=5)
 @given(st.data())
 def test_batches_copies_and_forward_give_the_whole(preset, data):
     bins = data.draw(redshift_bins())

@@ -147,7 +147,7 @@ def names(path, *words: str) -> str:
 def test_a_file_that_is_not_fits_is_named(tmp_path):
     path = tmp_path / "index.csv"
     path.write_text("file,z\n" * 1000)
-    with pytest.raises(ValueError, match=names(path, "no SDSS spectrum")):
+    with pytest.raises(ValueError, match=names(path, "no whole SDSS spectrum")):
         read_sdss_spectra([path])
 
 
@@ -155,7 +155,7 @@ def test_an_image_is_named(tmp_path):
     path = tmp_path / "image.fits"
     image = fits.ImageHDU(np.zeros((5, 5)))
     fits.HDUList([fits.PrimaryHDU(), image, image]).writeto(path)
-    with pytest.raises(ValueError, match=names(path, "no SDSS spectrum")):
+    with pytest.raises(ValueError, match=names(path, "no whole SDSS spectrum")):
         read_sdss_spectra([path])
 
 
