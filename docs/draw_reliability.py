@@ -57,7 +57,7 @@ def count_cells(counts: Mapping[str, Row]) -> list[list[str]]:
 def outcomes(name: str, row: Row) -> tuple[str, str, str]:
     """Passed, failed and skipped: cases, but for what counts something else."""
     if name == "kills":
-        return f"{row['survived']['total']:,}", "0", "–"
+        return f"{row['survived']['total']:,}", f"{row['failed']}", "–"
     failed, skipped = f"{row['failed']:,}", f"{row['skipped']:,}"
     if name == "fuzz":
         return f"{row['examples']:,} in {row['targets']} targets", failed, skipped
@@ -65,7 +65,7 @@ def outcomes(name: str, row: Row) -> tuple[str, str, str]:
 
 
 def mutant_cells(rows: Mapping[str, Row]) -> list[list[str]]:
-    cells = [["module", "mutants", "killed", "survived", "killed in all", "commit"]]
+    cells = [["module", "mutants", "killed", "survived", "share killed", "commit"]]
     for module, row in rows.items():
         counted = [f"{row[key]:,}" for key in ("mutants", "killed", "survived")]
         cells.append([f"`{module}`", *counted, f"{row['share_killed']:.1%}", row["commit"]])

@@ -13,7 +13,7 @@ settings.register_profile(
     deadline=None,
     derandomize=True,
     print_blob=True,
-    max_examples=30,  # and 10,000 in the profile for the night
+    max_examples=30,  # 1,000 in the profile for the night
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("fuzz", settings.get_profile("ci"), derandomize=False, max_examples=1000)

@@ -4,7 +4,17 @@ import pytest
 import torch
 from errors.table import BINS, FLUX, IMAGES, LOGITS, NAN, PHOTOMETRY, PROBS, Z
 
-from photoz_losses import FluxLoss, cde_loss, cross_entropy, crps_loss, flux_residual, metrics
+from photoz_losses import (
+    FluxLoss,
+    cde_loss,
+    cross_entropy,
+    crps_loss,
+    flux_loss,
+    flux_residual,
+    invariance_loss,
+    metrics,
+    rotation_derivative_loss,
+)
 from photoz_losses.transforms import dihedral, resample_background, source_mask
 
 
@@ -13,6 +23,27 @@ def test_an_empty_batch_has_no_mean_and_a_sum_of_zero(loss):
     assert loss(LOGITS[:0], Z[:0], BINS).isnan()
     assert loss(LOGITS[:0], Z[:0], BINS, reduction="sum") == 0
     assert loss(LOGITS[:0], Z[:0], BINS, reduction="none").shape == (0,)
+
+
+LOSSES = {
+    "cross_entropy": lambda x: cross_entropy(x, Z, BINS, reduction="none"),
+    "cde_loss": lambda x: cde_loss(x, Z, BINS, reduction="none"),
+    "crps_loss": lambda x: crps_loss(x, Z, BINS, reduction="none"),
+    "flux_loss": lambda x: flux_loss(x, torch.ones(2, 4, 3), reduction="none"),
+    "flux_loss of residuals": lambda x: flux_loss(LOGITS, x[..., None], reduction="none"),
+    "invariance_loss": lambda x: invariance_loss(LOGITS, x, reduction="none"),
+    "rotation_derivative_loss": lambda x: rotation_derivative_loss(LOGITS, x, reduction="none"),
+}
+
+
+@pytest.mark.parametrize("bad", [NAN, float("inf")])
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_overflowed_in_the_network_stays_visible_in_its_galaxy(name, bad):
+    """No error: loss scaling of half precision has to see it, and skips the step."""
+    logits = LOGITS.clone()
+    logits[0, 1] = bad
+    value = LOSSES[name](logits)
+    assert value.isfinite().tolist() == [False, True]
 
 
 @pytest.mark.parametrize("metric", [metrics.crps, metrics.pit, metrics.coverage])

@@ -103,7 +103,7 @@ def double_loop(wavelength, flux: Tensor, filters: FilterSet, nu: Tensor, denomi
 
 
 def assert_meets_the_bounds(got, expected, largest: Tensor | None = None) -> None:
-    """Issue 2: 1e-10 of the largest value above coverage 1e-3, 1e-7 above 1e-6, 0 at 0.
+    """1e-10 of the largest value above coverage 1e-3, 1e-7 above 1e-6, 0 at 0.
 
     `largest`: of a spectrum whose signs cancel, the largest value without its signs.
     """
