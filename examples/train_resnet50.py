@@ -13,6 +13,7 @@ import argparse
 import difflib
 import logging
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -62,6 +63,7 @@ def show(module: PhotozModule, name: str, test: Items, bins: RedshiftBins, outpu
 def main() -> None:
     options, given = arguments()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no tips and no news
+    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec")  # Lightning's own code
     start = time.perf_counter()
     names = GROUPS if options.group == "all" else [options.group]
     configs = {Path(name).stem: group_config(name, options.preset, **given) for name in names}
