@@ -11,6 +11,8 @@ from contract.surface import SURFACE, Entry, excuse
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from photoz_losses.metrics._table import MetricTable
+
 PROMISED = (
     "loss",
     "score",
@@ -89,9 +91,12 @@ def arguments(entry: Entry, **options: Any) -> list[Tensor]:
 
 
 def leaves(result: Any) -> list[Tensor]:
-    """Every tensor of a result."""
+    """Every tensor of a result; torch takes a table for one leaf."""
+    if isinstance(result, MetricTable):
+        return [tensor for value in result.values() for tensor in leaves(value)]
     found = torch.utils._pytree.tree_leaves(result)
-    return [leaf for leaf in found if isinstance(leaf, Tensor)]
+    parts = [leaves(leaf) if isinstance(leaf, MetricTable) else [leaf] for leaf in found]
+    return [leaf for part in parts for leaf in part if isinstance(leaf, Tensor)]
 
 
 def assert_same(actual: Any, expected: Any, **tolerances: Any) -> None:
