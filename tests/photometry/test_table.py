@@ -241,7 +241,10 @@ INDICES = [
     [3, 1, 9, 3],
     (3, 1),
     [],
-    torch.tensor([5, 0, -2]),
+    -COUNT,
+    np.int64(-2),
+    slice(-3, None),
+    torch.tensor([5, 0, 2]),
     torch.tensor(4),
     torch.tensor([[5, 0], [1, 2]]),
     torch.arange(COUNT) % 3 == 0,
@@ -259,12 +262,33 @@ def test_an_index_gives_the_rows_that_it_gives_of_a_tensor(table, index):
         assert got.dtype == whole.dtype
 
 
-def test_an_index_outside_raises_and_so_ends_iteration(table):
-    for index in (COUNT, -COUNT - 1, [0, COUNT], torch.tensor([-COUNT - 1])):
-        with pytest.raises(IndexError):
-            table[index]
-    with pytest.raises(IndexError):
-        table[[0.5]]
+BEYOND = f"is out of range for {COUNT} galaxies"
+REFUSED = [
+    (COUNT, f"index {COUNT} {BEYOND}"),
+    (-COUNT - 1, f"index {-COUNT - 1} {BEYOND}"),
+    ([0, COUNT], f"index {COUNT} {BEYOND}"),
+    (torch.tensor(COUNT), f"index {COUNT} {BEYOND}"),
+    ([3, -1], "negative numbers, got -1"),
+    ((3, -1), "negative numbers, got -1"),
+    (np.array([-2, 0]), "negative numbers, got -2"),
+    (torch.tensor([5, 0, -2]), "negative numbers, got -2"),
+    (torch.tensor(-1), "negative numbers, got -1"),
+    (torch.ones(COUNT - 1, dtype=torch.bool), f"mask.*{COUNT},.*{COUNT - 1},"),
+    ([True] * (COUNT + 1), f"mask.*{COUNT},.*{COUNT + 1},"),
+    ([0.5], "index must be of integers, a slice or a mask, got list"),
+    (torch.tensor([1.0]), "index must be of integers, a slice or a mask, got torch.float32"),
+    (None, "index must be of integers, a slice or a mask, got None"),
+    ("a", "index must be of integers, a slice or a mask, got 'a'"),
+]
+
+
+@pytest.mark.parametrize(("index", "says"), REFUSED, ids=str)
+def test_an_index_of_no_galaxies_is_refused(table, index, says):
+    with pytest.raises(IndexError, match=says):
+        table[index]
+
+
+def test_the_index_error_at_the_end_ends_iteration(table):
     assert len(list(table)) == len(table) == COUNT
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from hashlib import sha256
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from photoz_losses import _check
 
 Array = npt.NDArray[Any]
 
@@ -40,10 +43,13 @@ class MappedColumn:
         return (self.galaxies, *self.row)
 
     def __getitem__(self, index: Any) -> Tensor:
-        """Copies of the rows that a tensor of this shape would give for `index`."""
+        """Copies of the rows that a tensor of this shape would give for a `checked` index."""
         if isinstance(index, slice) and index == slice(None):
             return self.whole()
-        rows = _rows(index, self.galaxies)
+        if isinstance(index, slice):
+            rows = torch.arange(*index.indices(self.galaxies))
+        else:
+            rows = torch.as_tensor(index).cpu()
         out = torch.empty(
             (*rows.shape, *self.row), dtype=torch.from_numpy(np.empty(0, self.dtype)).dtype
         )
@@ -74,15 +80,38 @@ class MappedColumn:
         return self.maps[number]
 
 
-def _rows(index: Any, length: int) -> Tensor:
-    """Row numbers that an index stands for: a scalar for one, else a vector."""
+def checked(index: Any, length: int) -> Any:
+    """`index` as a slice, an int, or a tensor of integers, none negative; IndexError otherwise.
+
+    Only a plain int counts from the end: in a list or a tensor, -1 more often means "not found".
+    """
     if isinstance(index, slice):
-        return torch.arange(*index.indices(length))
-    rows = torch.as_tensor(index).cpu()
+        return index
+    if isinstance(index, Integral) and not isinstance(index, bool):
+        if not -length <= index < length:
+            raise IndexError(f"index {index} is out of range for {length} galaxies")
+        return int(index) % length
+    try:
+        rows = torch.as_tensor(index)
+    except (TypeError, ValueError, RuntimeError):
+        rows = torch.tensor(torch.nan)
     if rows.dtype == torch.bool:
-        return torch.arange(length)[rows]
-    if rows.is_floating_point():
-        raise IndexError(f"index must be of integers, a slice or a mask, got {rows.dtype}")
-    if rows.numel() and not -length <= int(rows.min()) <= int(rows.max()) < length:
-        raise IndexError(f"index {index} is out of range for {length} galaxies")
-    return rows.long() % max(length, 1)
+        if rows.shape != (length,):
+            raise IndexError(
+                f"index, a mask, must have the shape {(length,)} of the galaxies, "
+                f"got {tuple(rows.shape)}"
+            )
+        return rows.nonzero().squeeze(-1)
+    if rows.numel() and (rows.is_floating_point() or rows.is_complex()):
+        got = f"{rows.dtype}" if isinstance(index, Tensor) else _check.shown(index)
+        raise IndexError(f"index must be of integers, a slice or a mask, got {got}")
+    if rows.numel() and _check.can_read(rows):
+        least, most = int(rows.min()), int(rows.max())
+        if least < 0:
+            raise IndexError(
+                f"index must not hold negative numbers, got {least}: leave out what was not "
+                f"found, index[index >= 0]"
+            )
+        if most >= length:
+            raise IndexError(f"index {most} is out of range for {length} galaxies")
+    return rows.long()

@@ -17,7 +17,7 @@ from photoz_losses import _check
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.photometry import _build, _header, _pieces
 from photoz_losses.photometry._lock import alone
-from photoz_losses.photometry._mapped import MappedColumn
+from photoz_losses.photometry._mapped import MappedColumn, checked
 from photoz_losses.photometry._store import Store, fresh
 from photoz_losses.photometry.filters import FilterSet
 from photoz_losses.photometry.residual import check_options
@@ -31,7 +31,8 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
 
     Made by `build` or `load`. ``table[index]`` is ``(residual, band_weight)``, what `FluxLoss`
     takes: of one galaxy, shapes (C, B) and (B,), for an integer; of many, with the galaxies first,
-    for a slice, a list, or a tensor of integers or bool.
+    for a slice, a list, or a tensor of integers or bool. An integer may count from the end; in a
+    list or a tensor a negative number, often a sign of "not found", raises IndexError.
 
     Float16 residuals are rounded to 2**-11 of their value, or to 2**-25 if that is more; the flux
     loss of a galaxy then errs by at most :math:`2^{-11} \sum_c p_c |r_c| + 2^{-25}`. Values beyond
@@ -283,9 +284,7 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: Any) -> tuple[Tensor, Tensor]:
         """Residual and band weight of one galaxy or of many."""
-        if isinstance(index, list | tuple | np.ndarray):
-            index = torch.as_tensor(index)  # a tensor would truncate a list of fractions
-            index = index if index.numel() else index.long()
+        index = checked(index, len(self))
         return self._columns["residual"][index], self._columns["band_weight"][index]
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
