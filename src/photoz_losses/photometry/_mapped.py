@@ -88,9 +88,10 @@ def checked(index: Any, length: int) -> Any:
     if isinstance(index, slice):
         return index
     if isinstance(index, Integral) and not isinstance(index, bool):
-        if not -length <= index < length:
-            raise IndexError(f"index {index} is out of range for {length} galaxies")
-        return int(index) % length
+        number = int(index)
+        if not -length <= number < length:
+            raise IndexError(f"index {number} is out of range for {length} galaxies")
+        return number % length
     try:
         rows = torch.as_tensor(index)
     except (TypeError, ValueError, RuntimeError):
