@@ -29,7 +29,7 @@ def result(entry, module):
 def test_copies_and_pickles_give_the_same(entry):
     module = module_of(entry)
     if entry.build is None:
-        return
+        pytest.skip("a function has no state")
     if is_class(module):
         result(entry, module)
     buffer = io.BytesIO()

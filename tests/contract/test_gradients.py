@@ -68,7 +68,8 @@ def test_saturated_values_stay_finite(entry, dtype, size):
     if "pit_values" in values:
         values["pit_values"] = torch.tensor([0.0, 1.0, 0.5, 1e-9]).to(dtype)
     first = values[entry.inputs[0]] = values[entry.inputs[0]].detach().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
+    half = dtype if dtype != torch.float32 else torch.bfloat16
+    with torch.autocast("cpu", half, enabled=dtype == half):
         result = leaves(run(entry, module_of(entry), list(values.values())))
     assert all(part.isfinite().all() for part in result)
     graph = [part.sum() for part in result if part.requires_grad]
