@@ -19,18 +19,19 @@ INVENTORY = {  # the names are written once, in the table of the contract
 MAY_IMPORT = {  # room: the rooms below it
     "_check": set(),
     "_float64": set(),
+    "_repr": set(),
     "_values": {"_check"},
     "_whole": set(),
     "_blocks": {"_check"},
     "bins": {"_blocks", "_check", "_float64", "_values"},
     "rebinning": {"bins", "_check"},
-    "calibration": {"_check", "bins", "_float64"},
+    "calibration": {"_check", "bins", "_float64", "_repr"},
     "photometry": {"bins", "_check", "_float64", "_whole"},
-    "losses": {"bins", "_check", "_float64", "_values", "photometry"},
-    "transforms": {"_check"},
+    "losses": {"bins", "_check", "_float64", "_repr", "_values", "photometry"},
+    "transforms": {"_check", "_repr"},
     "_forward_mode": set(),
-    "views": {"transforms", "_check", "_forward_mode"},
-    "metrics": {"bins", "_blocks", "_check", "losses"},
+    "views": {"transforms", "_check", "_forward_mode", "_repr"},
+    "metrics": {"bins", "_blocks", "_check", "_repr", "losses"},
     "io": {"_check", "bins", "_whole"},
     "plots": {"bins", "_check", "metrics"},
     "report": {"bins", "_check", "_whole", "io", "metrics", "plots"},
@@ -50,7 +51,7 @@ ORDER = {  # within a room: a file may import those before it
         *("clipping", "correlation", "background", "sources"),
     ],
     "metrics": [
-        *("_streaming", "_samples", "_weighted", "point"),
+        *("_table", "_streaming", "_samples", "_weighted", "point"),
         *("pit", "_pvalues", "uniformity", "intervals", "scores", "galaxies"),
         *("bootstrap", "binned", "presets"),
     ],
@@ -90,6 +91,7 @@ def test_no_import_runs_back(path):
             assert other in MAY_IMPORT[room], f"{path.name} imports {name}"
         elif file:
             order = ORDER[room]
+            assert rest[0] in order, f"{path.name} has no place in ORDER[{room!r}] of this test"
             assert order.index(file[0]) < order.index(rest[0]), f"{path.name} imports {name}"
 
 

@@ -1,7 +1,7 @@
 """Recalibration fitted on a validation set: Modules from logits to logits on the same bins."""
 
 import math
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from scipy import optimize
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from photoz_losses import _check
 from photoz_losses._float64 import Float64Module
+from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins
 
 __all__ = ["PITRecalibration", "TemperatureScaling"]
@@ -17,10 +18,19 @@ __all__ = ["PITRecalibration", "TemperatureScaling"]
 class _Calibration(Float64Module):
     """What is learned is in buffers, NaN until fitted, and goes with the ``state_dict``."""
 
+    _options: ClassVar[tuple[str, ...]] = ()  # attributes that ``repr`` shows
+
     def __init__(self, bins: RedshiftBins) -> None:
         super().__init__()
         self.bins = _check.instance("bins", bins, RedshiftBins)
         self._fitted = False
+
+    def extra_repr(self) -> str:
+        """Options, and whether it is fitted, for ``repr``."""
+        return ", ".join(filter(None, [options(self, *self._options), self._state()]))
+
+    def _state(self) -> str:
+        return "fitted" if self._fitted else "not fitted"
 
     def _learn(self, **values: Any) -> Self:
         for name, value in values.items():
@@ -88,6 +98,9 @@ class TemperatureScaling(_Calibration):
     def __init__(self, bins: RedshiftBins) -> None:
         super().__init__(bins)
         self.register_buffer("temperature", torch.tensor(torch.nan, dtype=torch.float64))
+
+    def _state(self) -> str:
+        return options(self, "temperature") if self._fitted else "not fitted"
 
     def fit(self, logits: Tensor, z_spec: Tensor) -> Self:
         r"""Find the temperature of least mean log score, which is convex in 1/T.
@@ -193,6 +206,7 @@ class PITRecalibration(_Calibration):
     tensor(0.9941)
     """
 
+    _options = ("n_segments", "prior")
     knots: Tensor
     values: Tensor
 

@@ -12,6 +12,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from photoz_losses import _check
 from photoz_losses._forward_mode import DifferentiableTwice
+from photoz_losses._repr import options
 from photoz_losses.transforms._images import check_images, laid_out_as, source_of_draws
 from photoz_losses.transforms.dihedral import dihedral
 from photoz_losses.transforms.tangent import tangent_image
@@ -29,6 +30,9 @@ class Views(NamedTuple):
     """Of the M views, shape (M, C)."""
     rows: Tensor | None
     """Which galaxies these are views of, int64, shape (M,); None: all, in order."""
+
+    def __repr__(self) -> str:
+        return f"Views({options(self, *self._fields)})"
 
 
 def two_views(

@@ -20,6 +20,7 @@ from photoz_losses.plots import (
 )
 from photoz_losses.report import write_report
 
+HERE = Path(__file__).parent
 case = Cases()
 
 
@@ -120,6 +121,6 @@ for fault, call, error, *says in (
         ValueError, "object 0 has z_spec 0.9", "[0, 0.4]",
     ),
     ("a row that is not there", lambda: table()[5], IndexError, "5"),
-    ("load: no file", lambda: FluxTable.load("nowhere/table"), FileNotFoundError, "nowhere/table"),
+    ("load: no file", lambda: FluxTable.load(HERE / "nowhere"), FileNotFoundError, "nowhere"),
 ):  # fmt: skip
     case(f"FluxTable: {fault}", call, error, *says)

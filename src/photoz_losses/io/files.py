@@ -42,6 +42,11 @@ class Predictions:
     object_id: Array | None = None
     columns: dict[str, Tensor] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        given = [name for name in ("z_spec", "object_id") if getattr(self, name) is not None]
+        parts = [f"{len(self.probs)} galaxies", repr(self.bins), *given, *self.columns]
+        return f"Predictions({', '.join(parts)})"
+
 
 def save_predictions(
     path: str | Path,

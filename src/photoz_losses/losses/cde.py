@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins, nan_where_unknown
 from photoz_losses.losses._reduce import check_reduction, reduce
 
@@ -72,3 +73,7 @@ class CDELoss(nn.Module):
     def forward(self, logits: Tensor, z_spec: Tensor) -> Tensor:
         """See `cde_loss`."""
         return cde_loss(logits, z_spec, self.bins, reduction=self.reduction)
+
+    def extra_repr(self) -> str:
+        """Options, for ``repr``."""
+        return options(self, "reduction")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins, nan_where_unknown
 from photoz_losses.losses._reduce import check_reduction, reduce
 
@@ -92,6 +93,10 @@ class RedshiftCrossEntropy(nn.Module):
             label_smoothing=self.label_smoothing,
             reduction=self.reduction,
         )
+
+    def extra_repr(self) -> str:
+        """Options, for ``repr``."""
+        return options(self, "label_smoothing", "reduction")
 
 
 def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins, mean_square
 from photoz_losses.losses._reduce import check_reduction, reduce
 
@@ -88,3 +89,7 @@ class CRPSLoss(nn.Module):
     def forward(self, logits: Tensor, z_spec: Tensor) -> Tensor:
         """See `crps_loss`."""
         return crps_loss(logits, z_spec, self.bins, reduction=self.reduction)
+
+    def extra_repr(self) -> str:
+        """Options, for ``repr``."""
+        return options(self, "reduction")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check, _values
+from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.losses._reduce import check_reduction, reduce
 from photoz_losses.photometry.residual import check_options, flux_residual
@@ -151,6 +152,10 @@ class FluxLoss(nn.Module):
             self.unusable.copy_((weight.detach() > 0).any(-1).logical_not().sum())
         return value
 
+    def extra_repr(self) -> str:
+        """Options, for ``repr``."""
+        return options(self, "reduction")
+
 
 class SpectrophotometricFluxLoss(nn.Module):
     """The flux term from spectra, whole in the graph: `flux_residual`, then `flux_loss`.
@@ -230,3 +235,7 @@ class SpectrophotometricFluxLoss(nn.Module):
         )
         value: Tensor = self.loss(logits, residual, band_weight)
         return value
+
+    def extra_repr(self) -> str:
+        """Options, for ``repr``."""
+        return options(self, "quadrature", "min_coverage", "min_snr", "dimming", "cosmology")

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check, _values
+from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins, mean_square
 from photoz_losses.losses._reduce import check_reduction, reduce
 
@@ -168,3 +169,7 @@ class InvarianceLoss(nn.Module):
             temperature=self.temperature,
             reduction=self.reduction,
         )
+
+    def extra_repr(self) -> str:
+        """Options, for ``repr``."""
+        return options(self, "distance", "space", "temperature", "reduction")

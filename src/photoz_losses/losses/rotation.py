@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from photoz_losses import _check, _values
+from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.losses._reduce import check_reduction, reduce
 from photoz_losses.losses.invariance import check_options, integral_of_squared_cdf
@@ -108,3 +109,7 @@ class RotationDerivativeLoss(nn.Module):
             temperature=self.temperature,
             reduction=self.reduction,
         )
+
+    def extra_repr(self) -> str:
+        """Options, for ``repr``."""
+        return options(self, "distance", "space", "temperature", "reduction")

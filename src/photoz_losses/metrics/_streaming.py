@@ -3,11 +3,13 @@
 import copy
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+
+from photoz_losses._repr import options
 
 # What `Metric.forward` changes on its way, and leaves changed when something raises.
 _ON_THE_WAY = (
@@ -40,6 +42,7 @@ class StreamingMetric(Metric):
     """
 
     full_state_update = False
+    _options: ClassVar[tuple[str, ...]] = ()  # attributes that ``repr`` shows
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -54,6 +57,10 @@ class StreamingMetric(Metric):
             for name, value in before.items():
                 setattr(self, name, value)
             raise
+
+    def __repr__(self) -> str:
+        parts = [*map(repr, self.children()), options(self, *self._options)]
+        return f"{type(self).__name__}({', '.join(filter(None, parts))})"
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
         wrapped = super()._wrap_compute(

@@ -11,6 +11,7 @@ from torchmetrics import Metric
 from photoz_losses import _check
 from photoz_losses.metrics._samples import digest
 from photoz_losses.metrics._streaming import StreamingMetric, shallow_states
+from photoz_losses.metrics._table import MetricTable
 from photoz_losses.metrics.bootstrap import (
     by_place,
     n_galaxies,
@@ -39,6 +40,24 @@ class PerBin:
     count: Tensor
     outside: Tensor
     error: Any = None
+
+    def __repr__(self) -> str:
+        return repr(self._table())
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows."""
+        return self._table()._repr_html_()
+
+    def _table(self) -> MetricTable:
+        parts = {"value": self.value, "error": self.error}
+        rows = {part: each for part, each in parts.items() if each is not None}
+        if isinstance(self.value, Mapping):
+            rows = {
+                (name if part == "value" else f"{name} error"): each[name]
+                for name in self.value
+                for part, each in rows.items()
+            }
+        return MetricTable({**rows, "count": self.count, "outside": self.outside})
 
 
 def bin_index(by: Tensor, edges: Tensor) -> Tensor:
@@ -270,6 +289,10 @@ class Binned(StreamingMetric):
                     setattr(part, name, state)
             raise
 
+    def __repr__(self) -> str:
+        low, high = self._edges[0].item(), self._edges[-1].item()
+        return f"Binned({self.metrics[0]!r}, {len(self.metrics)} bins on [{low:g}, {high:g}])"
+
     def _parts(self) -> list[Any]:
         return [self.counts, *self.metrics]
 
@@ -277,4 +300,4 @@ class Binned(StreamingMetric):
 def _per_bin(count: Tensor, values: list[Any]) -> dict[str, Any]:
     value = _stack(values)
     named = value if isinstance(value, Mapping) else {"value": value}
-    return {**named, "count": count[:-1], "outside": count[-1]}
+    return MetricTable({**named, "count": count[:-1], "outside": count[-1]})

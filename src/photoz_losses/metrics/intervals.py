@@ -191,6 +191,7 @@ class Coverage(StreamingMetric):
     """
 
     level: Tensor
+    _options = ("level", "interval")
 
     def __init__(
         self,

@@ -128,6 +128,8 @@ class PIT(PITSample):
     tensor([0.5000, 0.1000], dtype=torch.float64)
     """
 
+    _options = ("randomized", "generator")
+
     def __init__(
         self,
         bins: RedshiftBins,

@@ -319,6 +319,7 @@ class MAD(_ResidualMetric):
     """
 
     higher_is_better = False
+    _options = ("centered", "factor", "approximate")
 
     def __init__(
         self,
@@ -350,6 +351,7 @@ class SigmaIQR(_ResidualMetric):
     """
 
     higher_is_better = False
+    _options = ("factor", "approximate")
 
     def __init__(
         self, *, factor: float = NORMAL_IQR, approximate: int | None = None, **kwargs: Any
@@ -374,6 +376,8 @@ class Bias(_ResidualMetric):
     **kwargs
         Of ``torchmetrics.Metric``.
     """
+
+    _options = ("statistic", "approximate")
 
     def __init__(
         self, statistic: str = "mean", *, approximate: int | None = None, **kwargs: Any
@@ -404,6 +408,7 @@ class OutlierRate(_ResidualMetric):
     """
 
     higher_is_better = False
+    _options = ("threshold", "approximate")
 
     def __init__(
         self, threshold: float | str = 0.05, *, approximate: int | None = None, **kwargs: Any
@@ -435,6 +440,7 @@ class RMS(_ResidualMetric):
     """
 
     higher_is_better = False
+    _options = ("approximate",)
 
     def __init__(self, *, approximate: int | None = None, **kwargs: Any) -> None:
         super().__init__(approximate=approximate, **kwargs)

@@ -9,6 +9,7 @@ from torchmetrics import MetricCollection
 
 from photoz_losses import _check
 from photoz_losses.bins import RedshiftBins
+from photoz_losses.metrics._table import MetricTable
 from photoz_losses.metrics.point import (
     MAD,
     NORMAL_MAD,
@@ -110,8 +111,15 @@ class PhotoZMetrics(MetricCollection):
 
     def forward(self, *, probs: Tensor, z_spec: Tensor) -> dict[str, Any]:
         """Values of this batch alone, which is then taken in; all of it, or none."""
-        values: dict[str, Any] = super().forward(**self._arguments(probs, z_spec))
-        return values
+        return MetricTable(super().forward(**self._arguments(probs, z_spec)))
+
+    def compute(self) -> dict[str, Any]:
+        """Every value by name, of all batches; shown as a table."""
+        return MetricTable(super().compute())
+
+    def extra_repr(self) -> str:
+        """What the point metrics are taken of, for ``repr``."""
+        return f"z_phot={self._estimate!r}"
 
     def _arguments(self, probs: Tensor, z_spec: Tensor) -> dict[str, Tensor]:
         """What the metrics take, after every check: none of them has to refuse it later."""

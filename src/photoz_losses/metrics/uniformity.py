@@ -14,6 +14,7 @@ from photoz_losses.metrics._pvalues import (
     cramer_von_mises_pvalue,
     kolmogorov_smirnov_pvalue,
 )
+from photoz_losses.metrics._table import MetricTable
 from photoz_losses.metrics.pit import PITSample
 
 CATASTROPHIC = 1e-4  # of a calibrated sample, this fraction lies this near to either end
@@ -116,7 +117,7 @@ def pit_statistics(pit_values: Tensor, *, n_bins: int = 20) -> dict[str, Tensor]
     (tensor(0.6000, dtype=torch.float64), tensor(1.7497, dtype=torch.float64))
     """
     _check.count("n_bins", n_bins, 2)
-    return _statistics(_read(pit_values), n_bins)
+    return MetricTable(_statistics(_read(pit_values), n_bins))
 
 
 class PITStatistics(PITSample):
@@ -160,6 +161,7 @@ class PITStatistics(PITSample):
     """
 
     higher_is_better = None
+    _options = ("n_bins", "randomized", "generator", "approximate")
 
     def __init__(
         self,
@@ -177,9 +179,10 @@ class PITStatistics(PITSample):
     def compute(self) -> dict[str, Tensor]:
         """Dictionary of `pit_statistics`."""
         if self.approximate is None:
-            return _statistics(self._sample("pit")[0], self.n_bins)
+            return MetricTable(_statistics(self._sample("pit")[0], self.n_bins))
         counts: Tensor = self._state("pit", "counts")
-        return _counted_statistics(counts, self._edges_of("pit").to(counts.device), self.n_bins)
+        edges = self._edges_of("pit").to(counts.device)
+        return MetricTable(_counted_statistics(counts, edges, self.n_bins))
 
 
 def _read(pit_values: Tensor) -> Tensor:

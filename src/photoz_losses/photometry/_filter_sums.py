@@ -66,6 +66,10 @@ class FilterSums(Float64Module):
         self.register_buffer("knots", knots, persistent=False)
         self.register_buffer("weights", torch.cat(weights, -1), persistent=False)
 
+    def extra_repr(self) -> str:
+        """Number of bands and knots, and the grid's kind, for ``repr``."""
+        return f"{len(self.sizes)} bands, {sum(self.sizes)} knots, grid={self.grid!r}"
+
     def first_pixels(self, nu: Tensor) -> list[Tensor]:
         """First pixel at or beyond each knot, for shifts (N, C): for each band, (N, C * knots)."""
         nu = torch.where(nu > 0, nu, 1.0).unsqueeze(-1)  # NaN has no pixel, and gets any

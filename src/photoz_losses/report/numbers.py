@@ -10,6 +10,7 @@ from torch import Tensor
 
 from photoz_losses import metrics
 from photoz_losses.bins import RedshiftBins
+from photoz_losses.metrics._table import MetricTable
 
 Numbers = dict[str, Any]
 Call = tuple[Callable[..., Tensor], tuple[Any, ...], dict[str, Any]]
@@ -63,7 +64,8 @@ def take_numbers(
             "by": {name: _per_bin(calls, name, column, **options) for name, column in by.items()},
         }
     )
-    return numbers
+    tables = {key: MetricTable(numbers[key]) for key in ("metrics", "pit")}
+    return MetricTable(numbers | tables)
 
 
 def _calls(

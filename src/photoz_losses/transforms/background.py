@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._repr import options
 from photoz_losses.transforms._images import (
     check_images,
     laid_out_as,
@@ -194,7 +195,5 @@ class ResampleBackground(nn.Module):
 
     def extra_repr(self) -> str:
         """Options, for ``repr``."""
-        return (
-            f"sigma={self.sigma}, iterations={self.iterations}, unbiased={self.unbiased}, "
-            f"correlated={self.correlated}"
-        )
+        names = ("sigma", "iterations", "unbiased", "mask", "correlated", "generator")
+        return options(self, *names)

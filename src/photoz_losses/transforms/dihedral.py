@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._repr import options
 from photoz_losses.transforms._images import check_images, laid_out_as, source_of_draws
 
 
@@ -86,3 +87,7 @@ class RandomDihedral(nn.Module):
         check_images(images, square=True)
         element = torch.randint(8, (len(images),), **source_of_draws(images, self.generator))
         return dihedral(images, element)
+
+    def extra_repr(self) -> str:
+        """Options, for ``repr``."""
+        return options(self, "generator")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._repr import options
 from photoz_losses.transforms._images import check_images, laid_out_as, source_of_draws
 
 MARGIN = {"bilinear": 0, "bicubic": 1}  # pixels that a stencil needs beyond the nearest ones
@@ -173,4 +174,4 @@ class RandomRotation(nn.Module):
 
     def extra_repr(self) -> str:
         """Options, for ``repr``."""
-        return f"crop={self.crop}, interpolation={self.interpolation!r}"
+        return options(self, "crop", "interpolation", "generator")

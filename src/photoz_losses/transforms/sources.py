@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from photoz_losses import _check
+from photoz_losses._repr import options
 from photoz_losses.transforms._images import check_images
 from photoz_losses.transforms.clipping import clipped_fraction, sigma_clip
 
@@ -28,6 +29,9 @@ class SourceMask(NamedTuple):
 
     mask: Tensor
     sources: Tensor
+
+    def __repr__(self) -> str:
+        return f"SourceMask({options(self, *self._fields)})"
 
 
 def source_mask(
