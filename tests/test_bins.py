@@ -452,3 +452,17 @@ def test_how_far_from_one_a_row_may_sum():
             assert FOUR.read_probs(near).sum().item() == pytest.approx(1, abs=1e-6)
             with pytest.raises(ValueError, match="each row summing to 1"):
                 FOUR.read_probs((row * (1 + sign * beyond)).to(dtype))
+
+
+def test_a_float32_first_edge_that_became_float64_lies_in_the_first_bin():
+    edge = torch.tensor(0.7)  # which float32 rounds down
+    assert edge.double() < 0.7
+    assert RedshiftBins([0.7, 0.8, 0.9]).index(edge.double()) == 0
+
+
+def test_one_row_without_a_mode_leaves_the_others_theirs():
+    bins = RedshiftBins([0.0, 0.1, 0.2])
+    probs = torch.tensor([[torch.nan, 1.0], [0.2, 0.8]], dtype=torch.float64)
+    mode = RedshiftBins(bins.edges, validate=False).mode(probs)
+    assert mode.isnan().tolist() == [True, False]
+    assert mode[1] == bins.centers[1]
