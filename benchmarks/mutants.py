@@ -50,18 +50,20 @@ from mutmut.state import state
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "src/photoz_losses"
 ERRORS = ["tests/errors/test_errors.py", "tests/errors/test_legal.py"]
+IN_COMMON = "tests/losses/test_scores_in_common.py"
 MODULES = {  # and patterns of the tests that are to kill their mutants
     "bins.py": [
         "tests/test_bins.py",
         "tests/test_best.py",
         "tests/test_repr.py",
         "tests/losses/test_crps.py",
+        IN_COMMON,
         "tests/metrics/test_pit.py",
         *ERRORS,
     ],
     "losses/flux.py": ["tests/losses/test_flux.py", *ERRORS],
-    "losses/cde.py": ["tests/losses/test_cde.py", *ERRORS],
-    "losses/crps.py": ["tests/losses/test_crps.py", *ERRORS],
+    "losses/cde.py": ["tests/losses/test_cde.py", IN_COMMON, *ERRORS],
+    "losses/crps.py": ["tests/losses/test_crps.py", IN_COMMON, *ERRORS],
     "metrics/pit.py": [
         "tests/metrics/test_pit.py",
         "tests/metrics/test_intervals.py",

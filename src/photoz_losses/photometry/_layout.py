@@ -108,6 +108,7 @@ def within(folder: Path, path: Path) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a file; ValueError where it holds anything else."""
     try:
         found = json.loads(path.read_text())
     except RecursionError:
