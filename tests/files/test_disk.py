@@ -1,11 +1,11 @@
 """Full disks and folders that may not be written to: an error, what was there stays, no litter."""
 
+import ctypes
 import errno
 import io
 import os
 import resource
 import shutil
-import tempfile
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -117,30 +117,42 @@ def test_a_build_goes_on_after_a_full_disk_at_any_step(tmp_path, whole):
     assert steps > 50
 
 
+@contextmanager
+def bound_by_permissions():
+    """A root that permissions bind as they bind any other user, without becoming another user
+    (who may not be able to read the environment that Python runs from)."""
+    if os.geteuid() != 0:
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # capget(2): version 3, this thread
+    held = (ctypes.c_uint32 * 6)()  # twice effective, permitted, inheritable
+    assert libc.capget(header, held) == 0
+    bound = type(held)(*held)
+    bound[0] &= ~(1 << 1 | 1 << 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    assert libc.capset(header, bound) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(header, held) == 0
+
+
 @pytest.fixture
-def locked():
-    """A folder that may be read and not written to, by a user without the rights of root."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        (folder / "in").mkdir()
-        for one in WRITTEN:
-            one.make(folder / "in" / one.name)
-        with pytest.raises(KeyboardInterrupt):
-            build(folder / "in" / "begun.zarr", stops())
-        paths = [folder / "in", *(folder / "in").rglob("*")]
-        for path in paths:
-            path.chmod(0o555 if path.is_dir() else 0o444)
-        root = os.geteuid() == 0
-        if root:
-            os.seteuid(65534)
-        try:
-            yield folder / "in"
-        finally:
-            if root:
-                os.seteuid(0)
-            for path in paths:
-                path.chmod(0o755)
+def locked(tmp_path):
+    """A folder that may be read and not written to."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for one in WRITTEN:
+        one.make(folder / one.name)
+    with pytest.raises(KeyboardInterrupt):
+        build(folder / "begun.zarr", stops())
+    paths = [folder, *folder.rglob("*")]
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    with bound_by_permissions():
+        yield folder
+    for path in paths:
+        path.chmod(0o755)
 
 
 def stops():
