@@ -301,8 +301,8 @@ def test_autocast_reaches_both_views_and_the_derivative(detach):
 @pytest.mark.parametrize(
     ("fraction", "detach"),
     [
-        (1.0, True),
         (0.5, False),
+        pytest.param(1.0, True, marks=pytest.mark.slow),
         pytest.param(1.0, False, marks=pytest.mark.slow),
         pytest.param(0.5, True, marks=pytest.mark.slow),
     ],

@@ -8,7 +8,7 @@ import pytest
 import torch
 from contract.laws import PROMISED, arguments, assert_same, law, leaves, module_of, run
 
-WITH_INDUCTOR = ("CRPSLoss", "FluxLoss")  # the rest of them: -m slow
+WITH_INDUCTOR = ("FluxLoss",)  # the rest of them: -m slow
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +115,7 @@ def test_a_transform_compiles_to_one_graph(entry):
     assert compiled(images).shape[:2] == (4, 3)
 
 
+@pytest.mark.slow
 @law("transform")
 def test_a_transform_with_a_generator_compiles_with_a_break(entry):
     images = arguments(entry, dtype=torch.float32)[0]

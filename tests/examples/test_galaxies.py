@@ -117,6 +117,7 @@ def test_bulge_is_redder_and_never_negative() -> None:
     assert (np.diff(share, axis=1) > 0).all()
 
 
+@pytest.mark.slow
 def test_same_galaxy_whatever_the_workers_and_the_number(drawn: Any, tmp_path: Path) -> None:
     fewer = galaxies.load_galaxies(33, cache=tmp_path, workers=2, progress=False)
     assert torch.equal(fewer.image, drawn.image[:33])

@@ -143,12 +143,13 @@ def test_in_the_middle_of_a_surface_is_the_modules_own_loss(group):
         assert abs(term - float(cross)) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "name"),
     [
         ("constrained", "objective"),
-        pytest.param("augmented", "cross entropy", marks=pytest.mark.slow),
-        pytest.param("one branch", "objective", marks=pytest.mark.slow),
+        ("augmented", "cross entropy"),
+        ("one branch", "objective"),
     ],
 )
 def test_the_largest_eigenvalues_are_those_of_the_whole_hessian(group, name):

@@ -277,6 +277,7 @@ def trials_of(folder):
         return optuna.load_study(study_name=trials.NAME, storage=storage).get_trials()
 
 
+@pytest.mark.slow
 def test_more_trials_later_and_no_draw_twice(tmp_path):
     for n in (2, 2, 4):
         trials.work(tmp_path, n, TARGET)
@@ -317,6 +318,7 @@ def start(folder, n, seed=0, killed=0):
     return subprocess.Popen([str(part) for part in command], **place)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_a_trial_it_goes_on(tmp_path):
     with start(tmp_path, 4, killed=3) as process:
         _, errors = process.communicate(timeout=300)
@@ -337,6 +339,7 @@ def test_killed_in_the_middle_of_a_trial_it_goes_on(tmp_path):
     assert not list(tmp_path.glob("????????????????????????????????.lock"))
 
 
+@pytest.mark.slow
 def test_two_at_once_make_no_trial_too_many(tmp_path):
     pair = [start(tmp_path, 6, seed) for seed in (1, 2)]
     for process in pair:

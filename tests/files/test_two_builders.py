@@ -48,6 +48,14 @@ def test_what_a_killed_builder_left_stops_nobody(tmp_path):
     assert [item.name for item in tmp_path.iterdir()] == ["t.zarr"]
 
 
+def test_a_lock_left_beside_a_finished_table_goes(tmp_path):
+    path = tmp_path / "t.zarr"
+    build(path)
+    (tmp_path / "t.zarr.lock").write_text("killed after its last chunk")
+    build(path)
+    assert [item.name for item in tmp_path.iterdir()] == ["t.zarr"]
+
+
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     (tmp_path / "mine").write_text("mine")
     (tmp_path / "t.zarr.lock").symlink_to(tmp_path / "mine")

@@ -82,6 +82,7 @@ def test_anderson_darling_p_values_are_those_of_the_tables(ad, level):
     assert anderson_darling_pvalue(ad, 10**6) == pytest.approx(level, abs=3e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("galaxies", [8, 100])
 def test_anderson_darling_p_values_are_uniform_for_uniform_values(galaxies):
     draws = np.random.default_rng(2).uniform(size=(400, galaxies))

@@ -76,9 +76,8 @@ def test_one_compilation_serves_every_batch_size_that_is_marked():
         assert counter.frame_count == 1
 
 
-@pytest.mark.parametrize(
-    "masked", [pytest.param(False, marks=pytest.mark.slow), True], ids=["all valid", "masked"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("masked", [False, True], ids=["all valid", "masked"])
 def test_a_second_change_of_the_batch_size_compiles_nothing(masked):
     photometry = SyntheticPhotometry(ONE, LOG_GRID)
     counter = CompileCounterWithBackend("aot_eager")

@@ -77,7 +77,13 @@ def test_the_measure_finds_what_lives_and_forgets_what_does_not():
     assert 8_000 <= measured.live < 8_100
 
 
-@pytest.mark.parametrize("gradient", [False, True], ids=["forward", "forward and backward"])
+@pytest.mark.parametrize(
+    "gradient",
+    [
+        pytest.param(False, id="forward"),
+        pytest.param(True, id="forward and backward", marks=pytest.mark.slow),
+    ],
+)
 def test_four_times_the_galaxies_add_what_goes_in_and_comes_out(monkeypatch, gradient):
     # measured: 1.7 times that forward, 2.1 with gradients; the look-ups would be 17 times it
     monkeypatch.setattr(GRAPH_BYTES, NEVER_KEPT)
@@ -98,6 +104,7 @@ def test_what_a_graph_keeps_of_the_look_ups_is_bounded(monkeypatch):
     assert above < look_ups(48) / 2
 
 
+@pytest.mark.slow
 def test_smaller_blocks_take_less_memory(monkeypatch):
     monkeypatch.setattr(GRAPH_BYTES, NEVER_KEPT)
     peaks = [
@@ -107,7 +114,10 @@ def test_smaller_blocks_take_less_memory(monkeypatch):
     assert peaks[0] > 1.2 * peaks[1] > 1.2**2 * peaks[2]
 
 
-@pytest.mark.parametrize("budget", [2**20, 2**22, 2**24, 2**26])
+@pytest.mark.parametrize(
+    "budget",
+    [pytest.param(2**20, marks=pytest.mark.slow), 2**22, 2**24, 2**26],
+)
 def test_temporaries_of_a_block_fit_the_budget(budget):
     photometry = SyntheticPhotometry(FILTERS, SDSS_GRID, chunk_bytes=budget)
     one = peak(SyntheticPhotometry(FILTERS, SDSS_GRID, chunk_bytes=1), 1, gradient=False)

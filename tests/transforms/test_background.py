@@ -306,7 +306,7 @@ def test_an_empty_batch_stays_empty():
     assert resample_background(torch.empty(0, 5, 8, 8)).shape == (0, 5, 8, 8)
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("dynamic", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_it_compiles_to_one_graph(dynamic):
     images = sky(2, 2, 16, 16, dtype=torch.float32)
     options = {"fullgraph": True, "backend": "aot_eager", "dynamic": dynamic}

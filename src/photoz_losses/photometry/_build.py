@@ -15,7 +15,7 @@ from torch import Tensor
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.photometry._header import differences
 from photoz_losses.photometry._layout import schema
-from photoz_losses.photometry._lock import alone
+from photoz_losses.photometry._lock import alone, clear
 from photoz_losses.photometry._mapped import MappedColumn
 from photoz_losses.photometry._pieces import ID_BYTES, Piece, refuse_outside
 from photoz_losses.photometry._store import Store, fresh
@@ -95,6 +95,7 @@ def begun(path: Path, header: dict[str, Any], galaxies: int | None) -> Iterator[
     if path.exists():
         store = _compared(path, header, galaxies)
         if store.header["complete"] and store.is_sound():
+            clear(path)
             yield store  # only read: by any number at once, from a folder that may be read-only
             return
     with alone(path):

@@ -41,6 +41,13 @@ def alone(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def clear(path: Path) -> None:
+    """Take away the lock of a process that was killed when its work at `path` was done."""
+    if path.with_name(f"{path.name}.lock").exists():
+        with suppress(OSError), alone(path):  # held, or in a folder that may only be read: it stays
+            pass
+
+
 def _locked(file: Path, path: Path) -> int:
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     if sys.platform == "win32":
