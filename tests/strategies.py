@@ -1,23 +1,35 @@
 """Grids, masses, logits and redshifts; hypothesis draws every number, so that failures shrink."""
 
+from math import prod
+
 import numpy as np
 import torch
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
 from photoz_losses import RedshiftBins
 
+Shape = int | tuple[int, ...]
 
-def _tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(array, dtype=np.float64))
+
+def fractions(shape: Shape) -> st.SearchStrategy[np.ndarray]:
+    """Numbers from 0 to 1, each end one time in sixteen; hypothesis shrinks them towards 0.
+
+    Drawn in one piece: one by one, an array takes hypothesis longer than most tests take with it.
+    """
+    size = shape if isinstance(shape, int) else prod(shape)
+
+    def numbers(drawn: bytes) -> np.ndarray:
+        spread = np.frombuffer(drawn, ">u2") / 0xFFFF
+        return (spread * 8 / 7 - 1 / 14).clip(0, 1).reshape(shape)
+
+    return st.binary(min_size=2 * size, max_size=2 * size).map(numbers)
 
 
 @st.composite
 def redshift_bins(draw, min_bins: int = 2, max_bins: int = 12) -> RedshiftBins:
     """Any increasing edges: widths that differ by up to a factor of 1,000."""
-    n_bins = draw(st.integers(min_bins, max_bins))
-    widths = draw(hnp.arrays(float, n_bins, elements=st.floats(1e-3, 1.0)))
+    widths = 10 ** (-3 * draw(fractions(draw(st.integers(min_bins, max_bins)))))
     start = draw(st.floats(0.0, 2.0))
     return RedshiftBins(start + np.concatenate([[0.0], widths.cumsum()]))
 
@@ -26,8 +38,8 @@ def redshift_bins(draw, min_bins: int = 2, max_bins: int = 12) -> RedshiftBins:
 def masses(draw, n_bins: int, batch: int | None = None) -> Tensor:
     """Probabilities, zeros and one-hot rows among them; shape (batch, n_bins), float64."""
     batch = draw(st.integers(1, 5)) if batch is None else batch
-    element = st.one_of(st.just(0.0), st.floats(1e-6, 1.0))
-    raw = _tensor(draw(hnp.arrays(float, (batch, n_bins), elements=element)))
+    size, given = draw(fractions((2, batch, n_bins)))
+    raw = torch.from_numpy(np.where(given > 0.5, 10 ** (-6 * size), 0.0))
     raw[:, draw(st.integers(0, n_bins - 1))] += 0.1
     return raw / raw.sum(-1, keepdim=True)
 
@@ -36,16 +48,15 @@ def masses(draw, n_bins: int, batch: int | None = None) -> Tensor:
 def logits(draw, n_bins: int, batch: int | None = None, size: float = 30.0) -> Tensor:
     """Logits that no one takes for probabilities; shape (batch, n_bins), float64."""
     batch = draw(st.integers(1, 5)) if batch is None else batch
-    values = _tensor(draw(hnp.arrays(float, (batch, n_bins), elements=st.floats(-size, size))))
+    values = torch.from_numpy(size * (1 - 2 * draw(fractions((batch, n_bins)))))
     return values - values.max(-1, keepdim=True).values - 1  # softmax does not see the shift
 
 
 @st.composite
 def redshifts(draw, bins: RedshiftBins, batch: int) -> Tensor:
     """Redshifts within the bins, edges among them; shape (batch,), float64."""
-    place = draw(hnp.arrays(float, batch, elements=st.floats(0.0, 1.0)))
     low, high = bins.edges[0], bins.edges[-1]
-    drawn = (low + _tensor(place) * (high - low)).clamp(low, high)
+    drawn = (low + torch.from_numpy(draw(fractions(batch))) * (high - low)).clamp(low, high)
     edge = bins.edges[draw(st.integers(0, len(bins)))]
     return torch.where(torch.tensor(draw(st.booleans())), edge, drawn)
 

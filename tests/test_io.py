@@ -182,7 +182,7 @@ def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+@pytest.mark.parametrize("suffix", [".h5", pytest.param(".npz", marks=pytest.mark.slow)])
 def test_a_write_that_is_killed_leaves_the_older_file(tmp_path, suffix):
     path = tmp_path / f"p{suffix}"
     save_predictions(path, PROBS, BINS)

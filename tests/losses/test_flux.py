@@ -8,9 +8,9 @@ import torch
 from astropy.cosmology import Planck18
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from photometry.spectroscopy import off_the_knots
 from reference import flux_in_band, flux_penalty, softmax
+from strategies import fractions
 from strategies import logits as drawn_logits
 
 from photoz_losses import (
@@ -39,9 +39,9 @@ def tables(draw, bands: int = 3):
     n_bins = draw(st.integers(2, 8))
     logits = draw(drawn_logits(n_bins))
     shape = (len(logits), n_bins, bands)
-    residual = draw(hnp.arrays(float, shape, elements=st.floats(-1.0, 10.0)))
-    weight = st.one_of(st.just(0.0), st.floats(0.01, 5.0))
-    weight = draw(hnp.arrays(float, (len(logits), bands), elements=weight))
+    residual = 11.0 * draw(fractions(shape)) - 1.0
+    given, weight = draw(fractions((2, len(logits), bands)))
+    weight = np.where(given > 0.4, 0.01 + 4.99 * weight, 0.0)
     return logits, torch.from_numpy(residual), torch.from_numpy(weight)
 
 
@@ -49,7 +49,7 @@ def tables(draw, bands: int = 3):
 def measured(draw):
     """As `tables`, with relative variances (N, B)."""
     logits, residual, weight = draw(tables())
-    variance = draw(hnp.arrays(float, weight.shape, elements=st.floats(1e-6, 1e3)))
+    variance = 10 ** (9 * draw(fractions(tuple(weight.shape))) - 6)
     return logits, residual, weight, torch.from_numpy(variance)
 
 

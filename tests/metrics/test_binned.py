@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from strategies import fractions
 from torchmetrics import MetricCollection
 
 from photoz_losses import RedshiftBins
@@ -39,7 +40,7 @@ BINS = RedshiftBins.uniform(0.0, 1.0, 5)
 def catalogue(draw, max_size=12):
     """Estimates, redshifts and magnitudes; some at an edge, outside or missing."""
     size = draw(st.integers(0, max_size))
-    z_phot, z_spec = draw(hnp.arrays(float, (2, size), elements=st.floats(0, 1)))
+    z_phot, z_spec = draw(fractions((2, size)))
     element = st.one_of(st.floats(14, 19), st.sampled_from([*EDGES, np.nan, np.inf, -np.inf]))
     magnitude = draw(hnp.arrays(float, size, elements=element))
     return tuple(torch.from_numpy(column.copy()) for column in (z_phot, z_spec, magnitude))

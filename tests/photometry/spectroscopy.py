@@ -4,15 +4,14 @@ import numpy as np
 import torch
 from astropy.io import fits
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from reference import C_ANGSTROM, flux_in_band
+from strategies import fractions
 from torch import Tensor
 
 from photoz_losses.photometry import FilterSet
 
 SDSS_GRID = 10 ** (np.arange(35800, 39640) * 1e-4)  # 3802-9198 A, as a main-survey spectrum
 GRIDS = ("even in log", "even", "irregular", "steps that shrink")
-SIGNED = st.one_of(st.just(0.0), st.floats(0.1, 10.0), st.floats(-10.0, -0.1))
 
 
 @st.composite
@@ -25,7 +24,7 @@ def wavelengths(draw, kind: str | None = None, least: int = 2, most: int = 30) -
         return start * (end / start) ** (np.arange(pixels) / (pixels - 1))
     if kind == "even":
         return np.linspace(start, end, pixels)
-    steps = draw(hnp.arrays(float, pixels - 1, elements=st.floats(0.01, 1.0)))
+    steps = 0.01 + 0.99 * draw(fractions(pixels - 1))
     if kind == "steps that shrink":
         steps = np.sort(steps)[::-1]
     return start + np.concatenate([[0.0], steps.cumsum()]) * (end - start) / steps.sum()
@@ -38,9 +37,9 @@ def filter_sets(draw, closed: bool | None = None, most: int = 3) -> FilterSet:
     for _ in range(draw(st.integers(1, most))):
         shut = draw(st.booleans()) if closed is None else closed
         inner = draw(st.integers(1 if shut else 0, 5))
-        steps = draw(hnp.arrays(float, inner + 1, elements=st.floats(200.0, 1500.0)))
-        level = st.one_of(st.just(0.0), st.floats(0.05, 1.0))
-        y = draw(hnp.arrays(float, inner + 2, elements=level))
+        steps = 200.0 + 1300.0 * draw(fractions(inner + 1))
+        given, level = draw(fractions((2, inner + 2)))
+        y = np.where(given > 0.5, 0.05 + 0.95 * level, 0.0)
         y[draw(st.integers(1, inner) if shut else st.integers(0, inner + 1))] = 1.0
         if shut:
             y[[0, -1]] = 0.0
@@ -49,14 +48,17 @@ def filter_sets(draw, closed: bool | None = None, most: int = 3) -> FilterSet:
     return FilterSet(names, [x for x, _ in curves], [y for _, y in curves])
 
 
-def spectra(*shape: int, elements=SIGNED):
-    """Flux densities of the given shape, zeros and negative ones among them; float64."""
-    return hnp.arrays(float, shape, elements=elements).map(torch.from_numpy)
+@st.composite
+def spectra(draw, *shape: int, kinds: tuple[int, ...] = (0, 1, -1)) -> Tensor:
+    """Flux densities of the given shape, of the given `kinds` of sign; sizes 0.1 to 10, float64."""
+    kind, size = draw(fractions((2, *shape)))
+    sign = np.array(kinds)[(kind * len(kinds)).astype(int).clip(max=len(kinds) - 1)]
+    return torch.from_numpy(sign * (0.1 + 9.9 * size))
 
 
 def shifts(*shape: int, low: float = 0.5, high: float = 2.0):
     """nu, by default such that filters move off one end of the grid or the other; float64."""
-    return hnp.arrays(float, shape, elements=st.floats(low, high)).map(torch.from_numpy)
+    return fractions(shape).map(lambda drawn: torch.from_numpy(low + (high - low) * drawn))
 
 
 @st.composite

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import correlate1d
 from scipy.stats import kstest
+from strategies import fractions
 
 from photoz_losses.transforms import ResampleBackground, resample_background
 from photoz_losses.transforms.correlation import REACH, autocorrelation
@@ -31,8 +32,8 @@ def square(side, first, last, count=1):
 def masked(draw):
     """Images with NaN and infinite pixels, a mask and sources of either shape."""
     n, bands, h, w = (draw(st.integers(1, 3)) for _ in range(4))
-    pixels = draw(hnp.arrays(float, (n, bands, h, w), elements=st.floats(-9, 9, width=32)))
-    unknown = draw(hnp.arrays(int, pixels.shape, elements=st.sampled_from([0] * 8 + [1, 2])))
+    pixels = 18 * draw(fractions((n, bands, h, w))) - 9
+    unknown = (draw(fractions(pixels.shape)) * 12).astype(int).clip(9, 11) - 9
     pixels = np.choose(unknown, [pixels, np.nan, np.inf])
     shapes = st.sampled_from([(n, h, w), pixels.shape])
     mask, sources = (torch.from_numpy(draw(hnp.arrays(bool, draw(shapes)))) for _ in range(2))
