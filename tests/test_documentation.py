@@ -10,7 +10,7 @@ import check_links
 import draw_benchmarks
 import pytest
 from contract.surface import public_names
-from numpydoc.docscrape import FunctionDoc
+from numpydoc.docscrape import FunctionDoc, NumpyDocString
 from numpydoc.validate import validate
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +42,17 @@ EXCUSED = {
 
 def text_of(path: str) -> str:
     return inspect.getdoc(OBJECTS[path]) or ""
+
+
+def room(path: str) -> str:
+    """Folder of the source that defines it."""
+    return getattr(OBJECTS[path], "__module__", "").removeprefix("photoz_losses.").split(".")[0]
+
+
+def linked(path: str) -> set[str]:
+    """Public names that its docstring links to."""
+    found = {text.rpartition(".")[2] for text in re.findall(r"`~?([\w.]+)`", text_of(path))}
+    return {name for name in NAMES if name.rpartition(".")[2] in found and name != path}
 
 
 def codes(path: str) -> set[str]:
@@ -92,20 +103,33 @@ def test_a_tensor_has_a_shape(path):
             assert re.search(r"shape|scalar|float or", parameter.type), (path, parameter)
 
 
+@pytest.mark.parametrize("path", [p for p in FUNCTIONS if room(p) in ("losses", "metrics")])
+def test_a_loss_or_metric_gives_its_equation_or_its_source(path):
+    texts = [text_of(name) for name in (path, *linked(path))]
+    assert any(re.search(r"\.\. math::|\b(19|20)\d\d\b|eq\. \d", text) for text in texts)
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FUNCTIONS + CLASSES if room(p) in ("losses", "photometry")]
+)
+def test_what_has_a_unit_says_it(path):
+    for parameter in NumpyDocString(text_of(path))["Parameters"]:
+        if {"wavelength", "flux", "ivar", "angle"} & {*re.split(r"\W+", parameter.name)}:
+            text = " ".join(parameter.desc)
+            assert re.search(r"\bunits?\b|Angstrom|erg/s|of `flux`|degrees|As in", text), (
+                parameter.name
+            )
+
+
 @pytest.mark.parametrize("path", CLASSES)
 def test_a_class_says_it_or_links_to_what_does(path):
     """A Module stores the options of a function and refers to it; a record lists its fields."""
     found = codes(path) - {"RT01"}
     text = text_of(path)
-    linked = {
-        name
-        for name in NAMES
-        if re.search(rf"`(~|\w+\.)*{re.escape(name.rpartition('.')[2])}`", text) and name != path
-    }
     if fields_are_described(OBJECTS[path], text):
         found -= {"PR01"}
     for code, section in (("PR01", "Parameters"), ("EX01", "Examples")):
-        if any(section in text_of(name) for name in linked):
+        if any(section in text_of(name) for name in linked(path)):
             found -= {code}
     assert not {code: MEANING[code] for code in found}
 

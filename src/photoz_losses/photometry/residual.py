@@ -140,7 +140,8 @@ def relative_variance(
     photometry : SyntheticPhotometry
         Filters on the spectra's wavelengths.
     flux, ivar : Tensor, shape (N, L)
-        Spectra and their inverse variance. Pixels of zero ivar count nowhere.
+        Spectra, erg/s/cm2/A times any constant, and their inverse variance. Pixels of zero
+        ivar count nowhere.
     valid : Tensor of bool, shape (N, L), optional
         Which pixels each spectrum has. Default: all.
 
