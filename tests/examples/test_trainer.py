@@ -63,11 +63,12 @@ def bf16_autocast():
         torch.set_autocast_enabled("cuda", False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
         {"schedule": "plateau", "schedule_patience": 0, "schedule_factor": 0.5, "epochs": 3},
-        pytest.param({"accumulate": 2, "steps": 8}, marks=pytest.mark.slow),
+        {"accumulate": 2, "steps": 8},
     ],
     ids=["plateau", "parts of batches, a budget of steps"],
 )
