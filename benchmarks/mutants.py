@@ -83,6 +83,7 @@ WORDS = [r'^\s*f?"', r"^\s*raise \w+\("]  # lines that say what is wrong
 SURVIVED, KILLED, UNCALLED, CRASHED = 0, 1, 2, 3
 CHANGE = ("module", "function", "removed", "added")
 UNEXPLAINED = "unexplained"
+LEAST = 0.9  # share of a module's mutants that must be killed
 
 
 @dataclass(frozen=True)
@@ -361,7 +362,14 @@ def main() -> None:
         )
         quiet = ["-q", "--tb=short", "-s", "--assert=plain", "-p", "no:cacheprovider"]
         code = pytest.main([*quiet, "-k", LEAVE_OUT, *tests], plugins=[run])
-    sys.exit(code if code != pytest.ExitCode.NO_TESTS_COLLECTED else 0)
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        sys.exit(code)
+    rows = {} if options.survivors else measure.read("mutants")["rows"]
+    for module in set(options.modules) & rows.keys():
+        if rows[module]["share_killed"] < LEAST or rows[module]["unexplained"]:
+            sys.exit(
+                f"{module}: {rows[module]}: kill {LEAST:.0%}, explain the rest in mutants.toml"
+            )
 
 
 if __name__ == "__main__":

@@ -99,8 +99,10 @@ def test_keywords_that_no_term_takes_are_left_alone_but_a_misspelt_one_is_not(bi
 def test_a_missing_keyword_names_the_term_and_the_keyword(bins, batch):
     loss = TotalLoss({"ce": (1.0, RedshiftCrossEntropy(bins)), "flux": (1.0, FluxLoss(bins))})
     del batch["residual"]
-    with pytest.raises(TypeError, match="term 'flux' needs the keyword 'residual'"):
-        loss(**batch)
+    with pytest.raises(TypeError, match=r"term 'flux' needs the keyword 'residual'; got .*, ebv$"):
+        loss(**batch, ebv=batch["z_spec"])
+    with pytest.raises(TypeError, match=r"keyword 'residual'; .*, residuals: rename residuals$"):
+        loss(**batch, residuals=batch["z_spec"])
 
 
 def test_a_term_that_is_not_a_scalar_is_refused(bins, batch):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from errors.test_errors import CASES
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -30,6 +31,16 @@ HALVES = torch.full((2, 2), 0.5)
 def close_figures():
     yield
     pyplot.close("all")
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [pytest.param(*c.values[:2], id=c.id) for c in CASES if c.id.startswith("plot_")],
+)
+def test_what_is_refused_leaves_no_figure(call, error):
+    with pytest.raises(error):
+        call()
+    assert not pyplot.get_fignums()
 
 
 def test_pit_bars_are_relative_frequencies_with_the_binomial_band():

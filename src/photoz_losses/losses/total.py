@@ -81,11 +81,12 @@ class TotalLoss(nn.Module):
         }
         self._covered = _covered(weighting, self.weights)
         self.terms = nn.ModuleDict({name: module for name, (_, module) in terms.items()})
-        self.schedules = nn.ModuleDict(_schedules(self.weights))
+        if schedules := _schedules(self.weights):
+            self.schedules = nn.ModuleDict(schedules)
         self.weighting: Any = weighting
         self._takes = {name: _keywords(name, module) for name, (_, module) in terms.items()}
         self._unused: set[str] = set()
-        self._calls, self._steps = 0, [0] * len(self.schedules)
+        self._calls, self._steps = 0, [0] * len(schedules)
 
     def forward(self, **inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Total, and each term's unweighted value by name.
@@ -190,13 +191,15 @@ class TotalLoss(nn.Module):
 
     def _check_names(self, inputs: Mapping[str, Any]) -> None:
         due = {name: takes for name, takes in self._takes.items() if self.active(name)}
+        known = {key for takes in self._takes.values() for key in takes}
         for name, takes in due.items():
             for key, required in takes.items():
                 if required and key not in inputs:
+                    close = difflib.get_close_matches(key, inputs.keys() - known, 1)
                     raise TypeError(
                         f"term {name!r} needs the keyword {key!r}; got {', '.join(inputs)}"
+                        + (f": rename {close[0]}" if close else "")
                     )
-        known = {key for takes in self._takes.values() for key in takes}
         missing = {key for takes in due.values() for key in takes} - set(inputs)
         unused = set(inputs) - known - self._unused
         if unused and missing and not torch.compiler.is_compiling():

@@ -53,20 +53,8 @@ def plot_densities(
     >>> plot_densities(torch.full((3, 4), 0.25), bins, z_spec=0.1).get_xlabel()
     'redshift'
     """
-    if probs.ndim != 2:
-        raise ValueError(f"probs must have shape (views, bins), got {tuple(probs.shape)}")
-    ax = axes_or_new(ax, figsize=(5, 4))
-    edges = bins.edges.cpu().numpy()
-    shades = colormaps["viridis"](np.linspace(0, 0.9, len(probs)))
-    for density, shade in zip(bins.density(probs).detach().cpu().numpy(), shades, strict=True):
-        ax.stairs(density, edges, color=shade, alpha=0.7, linewidth=0.8)
-    if z_spec is not None:
-        ax.axvline(
-            float(z_spec), color=VERMILLION, ls="--", linewidth=1.2, label="spectroscopic redshift"
-        )
-    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, None))
-    ax.set(xlabel="redshift", ylabel="density per unit redshift")
-    return ax
+    curves = _curves(probs, bins, z_spec)
+    return _draw(axes_or_new(ax, figsize=(5, 4)), *curves)
 
 
 def plot_gallery(
@@ -118,18 +106,40 @@ def plot_gallery(
         raise ValueError(f"image must have shape (bands, H, W), got {tuple(image.shape)}")
     if rgb is not None and len(rgb) != 3:
         raise ValueError(f"rgb must name three bands, for red, green and blue, got {tuple(rgb)}")
-    if axes is None:
-        figure = pyplot.figure(figsize=(7, 2.8), layout="constrained")
-        axes = figure.subplots(1, 2, width_ratios=(1, 1.8)).tolist()
-    if len(axes) != 2:
+    if axes is not None and len(axes) != 2:
         raise ValueError(f"axes must be two, for the image and the densities, got {len(axes)}")
-    cut_out, densities = axes
+    curves = _curves(probs, bins, z_spec)
     flux = image.detach().cpu().double()
     shown = flux.mean(0, keepdim=True) if rgb is None else flux[list(rgb)]
     pixels = np.moveaxis(np.stack([_stretch(band) for band in shown.numpy()]), 0, -1)
+    if axes is None:
+        figure = pyplot.figure(figsize=(7, 2.8), layout="constrained")
+        axes = figure.subplots(1, 2, width_ratios=(1, 1.8)).tolist()
+    cut_out, densities = axes
     cut_out.imshow(pixels.squeeze(-1) if rgb is None else pixels, cmap="gray", origin="lower")
     cut_out.set(xticks=[], yticks=[])
-    return cut_out, plot_densities(probs, bins, z_spec=z_spec, ax=densities)
+    return cut_out, _draw(densities, *curves)
+
+
+def _curves(
+    probs: Tensor, bins: RedshiftBins, z_spec: float | Tensor | None
+) -> tuple[Array, Array, float | None]:
+    """Densities, edges and true redshift, read before a figure is opened that would stay open."""
+    if probs.ndim != 2:
+        raise ValueError(f"probs must have shape (views, bins), got {tuple(probs.shape)}")
+    density = bins.density(probs).detach().cpu().numpy()
+    return density, bins.edges.cpu().numpy(), None if z_spec is None else float(z_spec)
+
+
+def _draw(ax: Axes, densities: Array, edges: Array, z_spec: float | None) -> Axes:
+    shades = colormaps["viridis"](np.linspace(0, 0.9, len(densities)))
+    for density, shade in zip(densities, shades, strict=True):
+        ax.stairs(density, edges, color=shade, alpha=0.7, linewidth=0.8)
+    if z_spec is not None:
+        ax.axvline(z_spec, color=VERMILLION, ls="--", linewidth=1.2, label="spectroscopic redshift")
+    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, None))
+    ax.set(xlabel="redshift", ylabel="density per unit redshift")
+    return ax
 
 
 def _stretch(band: Array) -> Array:
