@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+from study.page import markdown
 
 BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.6"
 FORMATS = {
@@ -116,12 +117,6 @@ def sizes(rows: Mapping[str, Rows]) -> list[list[str]]:
         values = [number(rows[name][row][column], form) for row in (right, made)]
         cells.append([title, SEEN_IN.get(column, column), *values])
     return cells
-
-
-def markdown(cells: Sequence[Sequence[str]]) -> str:
-    head, *rows = cells
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def pits(curves: Mapping[str, Sequence[float]]) -> Figure:

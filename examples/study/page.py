@@ -134,7 +134,8 @@ def rise(surface: Any) -> float:
 def markdown(table: Sequence[Sequence[str]]) -> str:
     head, *rows = table
     lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+    text = "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+    return text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
 
 
 def forest(studies: Mapping[str, Sequence[Run]], reference: str) -> Figure:
