@@ -107,25 +107,14 @@ def test_what_qp_can_not_take_or_give_is_refused(qp):
 @pytest.mark.parametrize(
     ("missing", "call", "extra"),
     [
-        ("qp", "to_qp(torch.full((1, 2), 0.5), bins)", "qp"),
-        ("h5py", "save_predictions(sys.argv[1], torch.full((1, 2), 0.5), bins)", "hdf5"),
+        ("qp", lambda path: to_qp(PROBS, BINS), "qp"),
+        ("h5py", lambda path: save_predictions(path, PROBS, BINS), "hdf5"),
     ],
 )
-def test_a_missing_package_is_named_with_its_extra(tmp_path, missing, call, extra):
-    code = f"""
-import sys, torch
-sys.modules[{missing!r}] = None
-from photoz_losses import RedshiftBins
-from photoz_losses.io import save_predictions, to_qp
-bins = RedshiftBins([0, 1, 2])
-try:
-    {call}
-except ImportError as error:
-    print(error)
-"""
-    run = [sys.executable, "-c", code, str(tmp_path / "a.h5")]
-    done = subprocess.run(run, capture_output=True, text=True, check=True)
-    assert f"pip install 'photoz-losses[{extra}]'" in done.stdout
+def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, missing, call, extra):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=rf"pip install 'photoz-losses\[{extra}\]'"):
+        call(tmp_path / "a.h5")
 
 
 # Files ------------------------------------------------------------------------------------------
@@ -359,6 +348,27 @@ def test_groups_are_passed_over(tmp_path):
         file["provenance/r"] = [1.0, 2.0]
         file["loop"] = file["/"]
     assert load_predictions(path).columns == {}
+
+
+def test_an_array_that_was_written_and_is_gone_is_missed(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "p.h5"
+    save_predictions(path, PROBS, BINS, r=[17.0, 18.0], i=[16.0, 17.0])
+    with h5py.File(path, "a") as file:
+        del file["r"], file["i"]
+    with pytest.raises(ValueError, match=r"p\.h5.*r, i was written and is not there"):
+        load_predictions(path)
+
+
+@pytest.mark.parametrize("names", ["3", '{"probs": 1}', "[1]"])
+def test_a_list_of_arrays_that_is_none_is_refused(tmp_path, names):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "p.h5"
+    save_predictions(path, PROBS, BINS)
+    with h5py.File(path, "a") as file:
+        file.attrs["arrays"] = names
+    with pytest.raises(ValueError, match=r"p\.h5.*its attribute arrays is no list of names"):
+        load_predictions(path)
 
 
 def member(array):
