@@ -238,6 +238,23 @@ def test_validate_false_gives_nan_and_true_always_looks():
     assert free.read_logits(torch.full((1, 4), 0.25)).shape == logits.shape
 
 
+def test_where_looking_costs_a_wait_only_the_first_argument_of_each_name_is_looked_at(monkeypatch):
+    monkeypatch.setattr("photoz_losses._check.can_read_free", lambda *tensors: False)  # as on a GPU
+    z, probs = torch.tensor([0.9]), torch.full((1, 4), 0.25)
+    bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    for name in ("z_spec", "z_phot"):
+        with pytest.raises(ValueError, match=f"{name} must lie in"):
+            bins.locate(z, z.shape, name)
+        assert bins.locate(z, z.shape, name)[1].isnan().all()
+    with pytest.raises(ValueError, match="logits look like probabilities"):
+        bins.read_logits(probs)
+    assert torch.equal(bins.read_logits(probs), probs)
+    always = RedshiftBins.uniform(0.0, 0.4, 4, validate=True)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="z_spec must lie in"):
+            always.locate(z, z.shape)
+
+
 @pytest.mark.parametrize("edges", [[0.0, 0.1, 0.2], np.linspace(0, 1, 5), torch.linspace(0, 1, 5)])
 def test_edges_come_as_list_array_or_tensor(edges):
     bins = RedshiftBins(edges)

@@ -352,6 +352,27 @@ def test_groups_are_passed_over(tmp_path):
     assert load_predictions(path).columns == {}
 
 
+def test_an_array_that_was_written_and_is_gone_is_missed(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "p.h5"
+    save_predictions(path, PROBS, BINS, r=[17.0, 18.0], i=[16.0, 17.0])
+    with h5py.File(path, "a") as file:
+        del file["r"], file["i"]
+    with pytest.raises(ValueError, match=r"p\.h5.*r, i was written and is not there"):
+        load_predictions(path)
+
+
+@pytest.mark.parametrize("names", ["3", '{"probs": 1}', "[1]"])
+def test_a_list_of_arrays_that_is_none_is_refused(tmp_path, names):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "p.h5"
+    save_predictions(path, PROBS, BINS)
+    with h5py.File(path, "a") as file:
+        file.attrs["arrays"] = names
+    with pytest.raises(ValueError, match=r"p\.h5.*its attribute arrays is no list of names"):
+        load_predictions(path)
+
+
 def member(array):
     file = BytesIO()
     np.lib.format.write_array(file, np.asarray(array))

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from rendered import profile
 from torch import nn
 from torch._subclasses import FakeTensorMode
@@ -424,7 +425,10 @@ def layer_and_instance_norm(training):
     """Means over patches of a ConvNeXt, in little."""
     torch.manual_seed(0)
     layers = (nn.Conv2d(BANDS, 4, 4, stride=4), nn.InstanceNorm2d(4, affine=True), nn.GELU())
-    more = (nn.LayerNorm([4, 8, 8]), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(256, C))
+    kept = nn.InstanceNorm2d(4, track_running_stats=True)  # in eval mode by what it has learnt
+    kept.running_mean.copy_(torch.tensor([0.1, -0.2, 0.3, 0.4]))
+    kept.running_var.copy_(torch.tensor([0.5, 1.5, 2.0, 0.7]))
+    more = (kept, nn.LayerNorm([4, 8, 8]), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(256, C))
     return nn.Sequential(*layers, *more).double().train(training)
 
 
@@ -607,6 +611,24 @@ def test_a_softmax_within_the_model_can_be_trained_through(softmax):
         weight -= 2 * step
         down = loss()
     assert ((up - down) / 2).item() == pytest.approx((gradient * step).sum().item(), rel=1e-4)
+
+
+def test_a_model_may_name_the_input_of_its_norms_and_softmax():
+    torch.manual_seed(0)
+    weight = torch.randn(BANDS * SIDE * SIDE, C, dtype=torch.float64, requires_grad=True)
+    images, shape = batch()[0], (BANDS, SIDE, SIDE)
+
+    def placed(x):
+        return F.softmax(F.layer_norm(x, shape).flatten(1) @ weight, -1)
+
+    def named(x):
+        normal = F.layer_norm(input=x, normalized_shape=shape)
+        return F.softmax(input=normal.flatten(1) @ weight, dim=-1)
+
+    got, expected = (rotation_derivative(model, images) for model in (named, placed))
+    torch.testing.assert_close(got, expected, rtol=0, atol=0)
+    slopes = (torch.autograd.grad(d.square().sum(), weight)[0] for _, d in (got, expected))
+    torch.testing.assert_close(*slopes, rtol=0, atol=0)
 
 
 def test_inference_mode_is_named():

@@ -112,11 +112,5 @@ class DifferentiableTwice(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
-        written_out = _WRITTEN_OUT.get(func)
-        if written_out is None:
-            return func(*args, **kwargs)
-        if "input" in kwargs:
-            kwargs = {**kwargs, "x": kwargs["input"]}
-            del kwargs["input"]
-        return written_out(*args, **kwargs)
+        # torch hands the input over by place, however it was given
+        return _WRITTEN_OUT.get(func, func)(*args, **(kwargs or {}))

@@ -1,11 +1,14 @@
 """Two builders of one table: the second is told of the first, and harms nothing."""
 
 import errno
+import fcntl
 import os
 import socket
 
 import pytest
 from files.written import SPECTRA, build, read_table, same
+
+from photoz_losses.photometry._lock import alone
 
 
 def test_a_second_builder_is_told_of_the_first(tmp_path):
@@ -71,3 +74,40 @@ def test_where_the_disk_has_no_locks_the_table_is_built_all_the_same(tmp_path, m
 
     monkeypatch.setattr("fcntl.flock", refuses)
     assert len(build(tmp_path / "t.zarr")) == len(SPECTRA)
+
+
+def test_a_disk_that_fails_to_lock_is_told_and_nothing_stays_open(tmp_path, monkeypatch):
+    opened = []
+
+    def fails(descriptor, operation):
+        opened.append(descriptor)
+        raise OSError(errno.EIO, "a broken disk")
+
+    monkeypatch.setattr("fcntl.flock", fails)
+    with pytest.raises(OSError, match="a broken disk"):
+        build(tmp_path / "t.zarr")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(*opened)
+    assert not (tmp_path / "t.zarr").exists()
+
+
+@pytest.mark.parametrize("by_another", [False, True])
+def test_a_lock_on_a_file_that_its_last_holder_took_away_keeps_nobody_out(
+    tmp_path, monkeypatch, by_another
+):
+    """It may end, and a third begin, between our opening of the file and our lock on it."""
+    flock, file, held = fcntl.flock, tmp_path / "t.zarr.lock", []
+
+    def late(descriptor, operation):
+        if not held:
+            file.unlink()
+            if by_another:
+                file.touch()
+        held.append(descriptor)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    with alone(tmp_path / "t.zarr"):
+        assert len(held) == 2
+        assert os.path.samestat(os.fstat(held[-1]), file.stat())
+    assert not file.exists()

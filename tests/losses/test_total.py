@@ -111,6 +111,30 @@ def test_a_term_that_is_not_a_scalar_is_refused(bins, batch):
         loss(**batch)
 
 
+def test_a_term_that_gives_no_tensor_is_refused(bins, batch):
+    class Sum(nn.Module):
+        def forward(self, logits):
+            return logits.sum().item()
+
+    with pytest.raises(TypeError, match=r"term 'sum' gave -?[\d.]+: return a tensor"):
+        TotalLoss({"sum": (1.0, Sum())})(**batch)
+
+
+@pytest.mark.parametrize(
+    ("name", "weight", "error", "says"),
+    [
+        (1, 1.0, TypeError, "term 1 must have a str as its name"),
+        ("", 1.0, ValueError, "term '' must have another name"),
+        ("a.b", 1.0, ValueError, "term 'a.b' must have another name"),
+        ("keys", 1.0, ValueError, "term 'keys' must have another name"),
+        ("ce", 10**400, ValueError, r"weight of term 'ce' must be a number between -2\*\*62 and"),
+    ],
+)
+def test_a_name_or_a_weight_that_torch_could_not_hold_is_refused(bins, name, weight, error, says):
+    with pytest.raises(error, match=says):
+        TotalLoss({name: (weight, RedshiftCrossEntropy(bins))})
+
+
 def test_own_terms_join_by_their_keywords(bins, batch):
     class Entropy(nn.Module):
         def forward(self, logits):

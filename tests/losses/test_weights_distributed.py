@@ -3,7 +3,7 @@
 import pytest
 import torch
 from ranks import needs_gloo, on_ranks
-from torch import nn
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from photoz_losses import ReLoBRaLo, TotalLoss, UncertaintyWeights, WeightSchedule
@@ -91,6 +91,16 @@ def test_ranks_weigh_as_one_process_that_sees_everything(weighting, kept):
     expected = trained(weighting)
     assert expected[0][0] != expected[-1][0]
     check(kept, weighting, expected)
+
+
+@needs_gloo
+def test_a_rank_alone_weighs_as_without_ranks():
+    expected = trained("relobralo")
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        assert trained("relobralo") == expected
+    finally:
+        distributed.destroy_process_group()
 
 
 @needs_gloo

@@ -266,6 +266,12 @@ def test_a_metric_that_returns_a_mapping(approximate):
     assert metric.compute()["count"].tolist() == [2, 1, 0]
 
 
+@pytest.mark.parametrize("other", [MAD(), Binned(MAD(), [0.0, 1.0])], ids=["unbinned", "edges"])
+def test_what_was_not_counted_in_the_same_bins_is_not_merged(other):
+    with pytest.raises(ValueError, match="incoming_state must be a Binned metric on the same"):
+        Binned(MAD(), EDGES).merge_state(other)
+
+
 def test_what_is_no_fresh_metric_is_refused():
     with pytest.raises(TypeError, match="for a function use binned"):
         Binned(mad, EDGES)

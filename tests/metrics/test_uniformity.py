@@ -112,6 +112,11 @@ def test_a_larger_anderson_darling_is_less_probable(pair, n):
     assert 0 <= less <= probable + 1e-4 <= 1 + 1e-4
 
 
+@pytest.mark.parametrize("n", [1, 2, 10, 10**6])
+def test_an_anderson_darling_of_zero_is_certain_and_an_infinite_one_impossible(n):
+    assert [anderson_darling_pvalue(ad, n) for ad in (0.0, math.inf)] == [1.0, 0.0]
+
+
 @given(INSIDE, st.floats(0, 30))
 def test_anderson_darling_of_one_galaxy_has_its_p_value_in_closed_form(u, beyond):
     """ad >= a is u (1 - u) <= exp(-1 - a): as near to either end as u is to its own."""

@@ -481,6 +481,11 @@ FLUX, Z = torch.ones(2, 200), torch.tensor([0.1, 0.2])
         ({"min_coverage": np.nan}, ValueError, r"min_coverage must lie in \[0, 1\], got nan"),
         ({"dimming": "distance"}, ValueError, "dimming 'distance' and cosmology=.*Planck18"),
         ({"cosmology": Planck18}, ValueError, "dimming 'distance' and cosmology=.*pass both"),
+        (
+            {"dimming": "distance", "cosmology": "Planck18"},
+            TypeError,
+            "cosmology must be one of astropy, .*got 'Planck18'",
+        ),
         ({"flux": FLUX[0]}, ValueError, r"flux must have shape \(N, L\), got \(200,\): unsqueeze"),
         ({"flux": FLUX[:, 1:]}, ValueError, r"flux must have shape .*200.*\(2, 199\)"),
         ({"flux": FLUX.long()}, TypeError, r"flux must be a floating-point.*flux\.float\(\)"),

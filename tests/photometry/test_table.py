@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import shutil
+from importlib.metadata import PackageNotFoundError
 
 import numpy as np
 import pytest
@@ -446,6 +448,40 @@ def test_another_folder_is_no_table(tmp_path, text):
 def copy(tmp_path):
     TABLE.save(tmp_path / "copy.zarr")
     return tmp_path / "copy.zarr"
+
+
+def test_a_table_that_is_loaded_to_a_device_is_in_memory_there(copy):
+    loaded, mapped = FluxTable.load(copy, device="cpu"), FluxTable.load(copy)
+    rows = torch.arange(len(mapped))
+    expected = mapped[rows]
+    shutil.rmtree(copy)
+    torch.testing.assert_close(loaded[rows], expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"zarr_format": 3, "node_type": "array", "attributes": {"format": 2}}', "of Zarr 3"),
+        ('{"zarr_format": 2, "node_type": "group", "attributes": {"format": 2}}', "of Zarr 2"),
+        ("[]", "no mapping"),
+        ("[" * 200_000, "nested without end"),
+    ],
+)
+def test_what_is_no_group_of_zarr_is_no_table(copy, text, says):
+    (copy / "zarr.json").write_text(text)
+    with pytest.raises(ValueError, match=f"is no FluxTable: .*{says}"):
+        FluxTable.load(copy)
+
+
+def test_a_table_names_the_version_of_what_is_installed_alone(monkeypatch):
+    def version_of(name):
+        if name == "speclite":
+            raise PackageNotFoundError(name)
+        return "1.2"
+
+    monkeypatch.setattr("photoz_losses.photometry._header.version", version_of)
+    kept = FluxTable.build(SPECTRA, BINS, PHOTOMETRY).header["versions"]
+    assert kept == dict.fromkeys(["photoz-losses", "torch", "numpy", "zarr"], "1.2")
 
 
 def test_a_table_of_another_format_is_refused(copy):

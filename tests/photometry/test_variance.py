@@ -186,6 +186,11 @@ def test_relative_variance_does_not_see_a_grey_scale(power):
     assert torch.equal(scaled, relative_variance(PHOTOMETRY, flux, ivar))
 
 
+def test_relative_variance_of_a_single_spectrum_is_refused_with_the_mend():
+    with pytest.raises(ValueError, match=r"flux must have shape \(N, L\), got .*unsqueeze\(0\)"):
+        relative_variance(PHOTOMETRY, draw(201), draw(201))
+
+
 def test_relative_variance_has_no_gradient():
     relative = relative_variance(PHOTOMETRY, draw(2, 201).requires_grad_(), draw(2, 201))
     assert not relative.requires_grad

@@ -152,6 +152,12 @@ def test_type_and_memory_format_are_kept(dtype, layout):
             np.testing.assert_array_equal(turned.numpy(), turn(image.numpy()))
 
 
+@pytest.mark.parametrize("size", [(0, 0), (0, 4), (4, 0)])
+def test_images_without_pixels_are_refused(size):
+    with pytest.raises(ValueError, match="images must have pixels, got shape"):
+        dihedral(torch.zeros(2, 3, *size), torch.tensor([0, 1]))
+
+
 def test_images_are_not_changed_in_place():
     batch = ASYMMETRIC.repeat(8, 1, 1, 1)
     dihedral(batch, torch.arange(8))

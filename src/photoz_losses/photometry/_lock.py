@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-if sys.platform != "win32":  # which has no flock: nobody is kept out there
-    import fcntl
-
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what some network disks say
 
 
@@ -50,8 +47,10 @@ def clear(path: Path) -> None:
 
 def _locked(file: Path, path: Path) -> int:
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # which has no flock: nobody is kept out there
         return descriptor
+    import fcntl
+
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
