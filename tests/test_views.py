@@ -1,11 +1,13 @@
 """Models on views of a batch: against forwards one by one, closed forms and turned images."""
 
 import copy
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from fake_cuda import needs_fake_cuda
 from rendered import profile
 from torch import nn
 from torch._subclasses import FakeTensorMode
@@ -327,9 +329,10 @@ def test_the_whole_call_compiles_without_a_break(detach, fraction):
     torch.testing.assert_close(averaged, average_views(model, images, None, ebv))
 
 
+@pytest.mark.parametrize("device", ["meta", pytest.param("cuda", marks=needs_fake_cuda)])
 @both_ways
-def test_fake_cuda_tensors_and_meta_tensors_run(detach):
-    def run(device):
+def test_fake_cuda_tensors_and_meta_tensors_run(detach, device):
+    with FakeTensorMode() if device == "cuda" else nullcontext():
         with torch.device(device):
             model = Network()
             images, ebv = torch.empty(6, BANDS, SIDE, SIDE), torch.empty(6)
@@ -341,14 +344,10 @@ def test_fake_cuda_tensors_and_meta_tensors_run(detach):
         tangent = tangent_image(images)
         with torch.no_grad():
             probs = average_views(model.eval(), images, None, ebv)
-        for result in (views.logits, views.logits_transformed, views.rows, value, tangent, probs):
-            assert result.device.type == device
-        if device == "meta":
-            assert all(x.grad is not None for x in model.parameters())
-
-    run("meta")
-    with FakeTensorMode():
-        run("cuda")
+    for result in (views.logits, views.logits_transformed, views.rows, value, tangent, probs):
+        assert result.device.type == device
+    if device == "meta":
+        assert all(x.grad is not None for x in model.parameters())
 
 
 # The average over views --------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def instance(name: str, value: object, kind: type[Kind]) -> Kind:
 
 def number(name: str, value: Any) -> Any:
     """`value` itself where it is a real number that float64 holds; TypeError, ValueError if not."""
-    if not isinstance(value, float | int | Real):
+    if not isinstance(value, (float, int, Real)):  # no union: torch 2.4 compiles none
         raise TypeError(f"{name} must be a number, got {shown(value)}")
     if isinstance(value, Integral) and not -LARGEST <= int(value) <= LARGEST:
         raise ValueError(f"{name} must be a number between -2**62 and 2**62, got {shown(value)}")
@@ -50,7 +50,7 @@ def count(name: str, value: Any, at_least: int) -> int:
 
 def flag(name: str, value: Any) -> bool:
     """`value` as a bool where it is one; TypeError otherwise."""
-    if not isinstance(value, bool | np.bool_):
+    if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {shown(value)}")
     return bool(value)
 

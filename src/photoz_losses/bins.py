@@ -447,7 +447,7 @@ class RedshiftBins(Float64Module):
             return _check.floating(name, value)
         kept = getattr(getattr(value, "dtype", None), "type", None) is np.float32
         dtype = torch.float32 if kept else torch.float64  # compared in its own precision
-        if isinstance(value, float | Real):  # a fill: for a copy to a device the host would wait
+        if isinstance(value, (float, Real)):  # a fill: for a copy to a device the host would wait
             number = float(_check.number(name, value))
             return torch.full((), number, dtype=dtype, device=self.edges.device)
         read = _check.numbers(name, value)

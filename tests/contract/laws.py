@@ -50,7 +50,8 @@ class Called(nn.Module):
         self.function = function
 
     def forward(self, *values: Tensor, **options: Any) -> Any:
-        return self.function(*values, **self.stands_on, **options)
+        stands_on = dict(self.stands_on.items())  # Dynamo of torch 2.4 unpacks no ModuleDict
+        return self.function(*values, **stands_on, **options)
 
 
 def function_of(entry: Entry) -> Called:

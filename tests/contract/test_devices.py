@@ -19,6 +19,7 @@ from contract.laws import (
     module_of,
     run,
 )
+from fake_cuda import needs_fake_cuda
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor
@@ -65,6 +66,7 @@ def fake_arguments(entry, dtype: torch.dtype) -> list[Tensor]:
     ]
 
 
+@needs_fake_cuda
 @law(*COMPUTES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_runs_on_fake_cuda(entry, dtype):
@@ -77,6 +79,7 @@ def test_runs_on_fake_cuda(entry, dtype):
     assert {part.device.type for part in results} == {"cuda"}
 
 
+@needs_fake_cuda
 @law("metric")
 def test_updates_on_fake_cuda(entry):
     mode = FakeTensorMode()
@@ -104,6 +107,7 @@ class Copies(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
+@needs_fake_cuda
 @law(*COMPUTES)
 def test_sends_nothing_to_a_device(entry):
     mode = FakeTensorMode()
@@ -121,6 +125,7 @@ class Sends(CDELoss):
         return super().forward(logits, z_spec) * torch.as_tensor(2.0, device=logits.device)
 
 
+@needs_fake_cuda
 def test_a_copy_to_a_device_raises_under_fake_cuda():
     """The law can fail: ``torch.as_tensor(number, device=)`` does not pass."""
     mode = FakeTensorMode()
@@ -129,6 +134,7 @@ def test_a_copy_to_a_device_raises_under_fake_cuda():
         module(torch.empty(4, 5, device="cuda"), torch.empty(4, device="cuda"))
 
 
+@needs_fake_cuda
 def test_a_mix_of_devices_raises_under_fake_cuda():
     """The law can fail: a module left on the CPU does not take CUDA tensors."""
     mode, left_behind = FakeTensorMode(), CDELoss(grid())
@@ -146,6 +152,7 @@ class Waits(CDELoss):
         return value if value.item() < 0 else 2 * value
 
 
+@needs_fake_cuda
 def test_a_look_at_a_value_raises_under_fake_cuda():
     """The law can fail: ``.item()`` does not pass."""
     mode = FakeTensorMode()
@@ -154,6 +161,7 @@ def test_a_look_at_a_value_raises_under_fake_cuda():
         module(torch.empty(4, 5, device="cuda"), torch.empty(4, device="cuda"))
 
 
+@needs_fake_cuda
 def test_a_schedule_is_due_and_not_due_on_fake_cuda():
     mode = FakeTensorMode()
     terms = {
@@ -171,6 +179,7 @@ def test_a_schedule_is_due_and_not_due_on_fake_cuda():
             loss.step()
 
 
+@needs_fake_cuda
 def test_valid_pixels_and_variances_run_on_fake_cuda():
     mode = FakeTensorMode()
     module = on_fake_cuda(mode, photometry())
@@ -194,6 +203,7 @@ def table() -> FluxTable:
     return FluxTable.build(spectra, grid(), photometry(), min_snr=0.0, progress=False)
 
 
+@needs_fake_cuda
 def test_the_table_is_looked_up_on_fake_cuda():
     whole, mode = table(), FakeTensorMode()
     assert whole.filters.names == FILTERS.names

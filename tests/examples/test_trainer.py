@@ -16,6 +16,7 @@ import tiny_training
 import torch
 from checkpoints import LAST, AtomicFiles
 from config import group_config
+from fake_cuda import needs_fake_cuda
 from loading import Batches, in_order
 from module import PhotozModule, jittered
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -315,6 +316,7 @@ def placed(module: nn.Module, place) -> nn.Module:
     return module
 
 
+@needs_fake_cuda
 @pytest.mark.parametrize(
     ("network", "group"), [*(("small", group) for group in GROUPS), ("resnet50", "constrained")]
 )

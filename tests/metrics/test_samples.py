@@ -135,7 +135,7 @@ def test_a_loaded_metric_goes_on_by_itself(make, tmp_path):
     metric = after(make, A)
     metric.persistent(True)
     torch.save(metric.state_dict(), tmp_path / "metric.pt")
-    saved = torch.load(tmp_path / "metric.pt")
+    saved = torch.load(tmp_path / "metric.pt", weights_only=True)
     restored = after(make, B)
     restored.compute()  # what it knew is forgotten, also what it keeps in its cache
     restored.load_state_dict(saved)

@@ -346,7 +346,7 @@ def test_a_histogram_of_batches_is_that_of_all_and_does_not_grow(tmp_path):
     parts.persistent(True)
     torch.save(parts.state_dict(), tmp_path / "statistics.pt")
     loaded = PITStatistics(bins, approximate=100)
-    loaded.load_state_dict(torch.load(tmp_path / "statistics.pt"))
+    loaded.load_state_dict(torch.load(tmp_path / "statistics.pt", weights_only=True))
     expected = whole.compute()
     for metric in (parts, copy.deepcopy(parts), pickle.loads(pickle.dumps(parts)), loaded):
         torch.testing.assert_close(metric.compute(), expected, rtol=0, atol=0, equal_nan=True)
