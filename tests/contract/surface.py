@@ -1,7 +1,8 @@
 """The whole public surface, one entry a name or a pair of names, and what each is excused from.
 
-A public name that is in no entry fails `test_api.py`, whose inventory this is; a loss or a metric
-for which a law is neither tested nor excused here fails `test_surface.py`.
+A public name that is in no entry fails `test_api.py`, whose inventory this is; a public method
+without a cell or a word in `METHODS`, and a loss or a metric for which a law is neither tested nor
+excused here, fail `test_surface.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from contract import inputs
 from contract.inputs import MIN_SNR, grid, photometry
+from public import modules
 from torch import Tensor, nn
 
 from photoz_losses import (
@@ -51,8 +53,6 @@ from photoz_losses.transforms import (
     rotate,
     tangent_image,
 )
-
-MODULES = ("", "calibration", "io", "metrics", "photometry", "plots", "report", "transforms")
 
 
 @dataclass(frozen=True)
@@ -678,6 +678,39 @@ HOST_ONLY = [
         )
     ),
 ]
+# Public methods that are no cell, and what they are. (A class with a cell is built, called, updated,
+# computed and printed by the laws: `forward`, `update`, `compute`, `extra_repr`.)
+METHODS = {
+    "Binned": {"merge_state reset persistent": "torchmetrics'"},
+    "FilterSet": {"from_speclite": "constructor", "digest": "attribute"},
+    "FluxTable": {
+        "build load": "constructor",
+        "save": "file",
+        "to": "device",
+        "residual band_weight variance z_spec clamped object_ids dtype": "attribute",
+    },
+    "PITRecalibration": {"fit": "fitting"},
+    "ReLoBRaLo": {"factors": "step"},
+    "RedshiftBins": {
+        "uniform log1p from_quantiles": "constructor",
+        "read_logits read_probs shape_of locate overlap": "rooms'",
+        "below_edges mass_below quantile_below mean_of mode_of": "rooms'",
+        "extra_repr": "printed",
+    },
+    "Spectra": {"extend": "filling", "to": "device"},
+    "SpectrophotometricFluxLoss": {"unusable": "attribute"},
+    "SyntheticPhotometry": {"evaluate variance": "photometry"},
+    "TemperatureScaling": {"fit": "fitting"},
+    "Templates": {"from_kcorrect": "constructor", "fit spectrum reach": "filling"},
+    "TotalLoss": {"step": "step", "active current_weights": "attribute"},
+    "UncertaintyWeights": {"factors": "step"},
+    "WeightSchedule": {
+        "step": "step",
+        "at current value step_number moves": "attribute",
+        "get_extra_state set_extra_state": "torch's",
+    },
+}
+BY_LAWS = ("forward", "update", "compute", "extra_repr")
 SURFACE = [
     *(*LOSSES, *FUNCTIONS, *CLASSES),
     *(*READINGS, *WEIGHTINGS, *TRANSFORMS, *IMAGES, *PHOTOMETRY, *OTHERS, *HOST_ONLY),
@@ -686,12 +719,32 @@ SURFACE = [
 
 def public_names() -> dict[str, set[str]]:
     """Names in the table by module, "" for the package."""
-    names: dict[str, set[str]] = {module: set() for module in MODULES}
+    names: dict[str, set[str]] = {module: set() for module in modules()}
     for entry in SURFACE:
         for public in entry.public.split():
             module, _, name = public.rpartition(".")
-            names[module].add(name)
+            names.setdefault(module, set()).add(name)
     return names
+
+
+def methods_with_cells() -> set[tuple[str, str]]:
+    """Class and method where an entry has the method's name, or the laws call it."""
+    built = {
+        public.rpartition(".")[2]
+        for entry in SURFACE
+        for public in entry.public.split()
+        if entry.build is not None
+    }
+    named = {tuple(entry.name.split(".")) for entry in SURFACE if "." in entry.name}
+    called = {(name, method) for name in built for method in BY_LAWS}
+    return {(kind, method) for kind, method in named | called}
+
+
+def methods_without_cells() -> set[tuple[str, str]]:
+    """Class and method of `METHODS`."""
+    return {
+        (kind, method) for kind, of in METHODS.items() for names in of for method in names.split()
+    }
 
 
 def excuse(entry: Entry, law: str) -> str | None:
