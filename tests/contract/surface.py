@@ -678,8 +678,8 @@ HOST_ONLY = [
         )
     ),
 ]
-# Public methods that are no cell, and what they are. (A class with a cell is built, called, updated,
-# computed and printed by the laws: `forward`, `update`, `compute`, `extra_repr`.)
+# Public methods that are no cell, and what they are. (A class with a cell is built, called, updated
+# and printed by the laws: `forward`, `update`, `compute`, `extra_repr`.)
 METHODS = {
     "Binned": {"merge_state reset persistent": "torchmetrics'"},
     "FilterSet": {"from_speclite": "constructor", "digest": "attribute"},

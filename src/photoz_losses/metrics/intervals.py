@@ -231,7 +231,9 @@ def _levels(level: float | Sequence[float] | Tensor) -> Tensor:
         level = torch.from_numpy(_check.numbers("level", level))
     levels = torch.as_tensor(level, dtype=torch.float64)
     if _check.can_read_free(levels) and not bool(((levels >= 0) & (levels <= 1)).all()):
-        raise ValueError("level must lie in [0, 1]: give fractions, not percentages")
+        raise ValueError(
+            f"level must lie in [0, 1], got {_check.span(levels)}: give fractions, not percentages"
+        )
     return levels
 
 
