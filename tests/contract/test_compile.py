@@ -48,7 +48,7 @@ def compiled_is_eager(entry, backend: str) -> None:
         torch.testing.assert_close(compiled_slope, slope, rtol=1e-4, atol=1e-6)
 
 
-@law(*PROMISED)
+@law(*PROMISED, dear=True)
 def test_compiles_whole(entry):
     with no_warnings():
         compiled_is_eager(entry, "inductor" if entry.name in WITH_INDUCTOR else "aot_eager")
@@ -67,7 +67,7 @@ def test_compiles_whole_with_inductor(entry):
     compiled_is_eager(entry, "inductor")
 
 
-@law(*PROMISED)
+@law(*PROMISED, dear=True)
 def test_vmap_is_the_loop(entry):
     values = arguments(entry)
     module, two = module_of(entry), [torch.stack([x, x.flip(0)]) for x in values]
@@ -82,7 +82,7 @@ def test_vmap_is_the_loop(entry):
     copy.deepcopy(module)  # keeps no tensor of torch.func
 
 
-@law(*PROMISED)
+@law(*PROMISED, dear=True)
 def test_grad_of_func(entry):
     first, *others = arguments(entry)
     module = module_of(entry)
@@ -98,7 +98,7 @@ def test_grad_of_func(entry):
     copy.deepcopy(module)
 
 
-@law(*PROMISED)
+@law(*PROMISED, dear=True)
 def test_exports(entry):
     values = tuple(arguments(entry, dtype=torch.float32))
     module = module_of(entry)

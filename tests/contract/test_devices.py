@@ -77,7 +77,7 @@ def test_runs_on_fake_cuda(entry, dtype):
     assert {part.device.type for part in results} == {"cuda"}
 
 
-@law("metric")
+@law("metric", dear=True)
 def test_updates_on_fake_cuda(entry):
     mode = FakeTensorMode()
     metric = on_fake_cuda(mode, module_of(entry))
