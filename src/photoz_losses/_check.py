@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 Kind = TypeVar("Kind")
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # that torch adds up
+INTEGRAL = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 LARGEST = 2**62  # that a count of anything may be: torch keeps sizes in 64 bits
 
 
@@ -18,6 +20,14 @@ def shown(value: object) -> str:
         return f"a {type(value).__name__} of shape {tuple(value.shape)}"
     written = repr(value) if isinstance(value, str | bytes | Real | None) else ""
     return written if 0 < len(written) <= 40 else type(value).__name__
+
+
+def span(values: Tensor) -> str:
+    """Least and largest of `values`, for an error."""
+    low, high = (end.item() for end in values.detach().double().aminmax())
+    if low != low:
+        return "NaN"
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def instance(name: str, value: object, kind: type[Kind]) -> Kind:
@@ -86,8 +96,9 @@ def several(name: str, values: Any, of: str) -> Iterable[Any]:
 def numbers(name: str, values: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     """`values` (numbers, nested sequences, arrays, tensors) in float64; TypeError otherwise."""
     if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        values = (values if values.dtype != torch.bfloat16 else values.float()).numpy()
+        values = dense(name, values).detach().cpu()
+        known = values.is_complex() or values.dtype in (*FLOATING, *INTEGRAL)
+        values = (values if known and values.dtype != torch.bfloat16 else values.float()).numpy()
     try:
         found = np.asarray(values)
     except (ValueError, TypeError):
@@ -115,18 +126,50 @@ def can_read_free(*tensors: Tensor) -> bool:
     return can_read(*tensors) and all(tensor.device.type == "cpu" for tensor in tensors)
 
 
-def floating(name: str, value: Tensor) -> Tensor:
-    """`value` itself where it is a floating-point tensor; TypeError otherwise."""
+def tensor(name: str, value: Any) -> Tensor:
+    """`value` itself where it is a tensor; TypeError otherwise."""
     if not isinstance(value, Tensor):
-        raise TypeError(
-            f"{name} must be a torch.Tensor, got {type(value).__name__}: "
-            f"wrap it in torch.as_tensor(...)"
-        )
-    if not value.is_floating_point():
-        raise TypeError(
-            f"{name} must be a floating-point tensor, got {value.dtype}: call {name}.float()"
-        )
+        helps = isinstance(value, list | tuple | Real | np.ndarray)
+        mend = ": wrap it in torch.as_tensor(...)" if helps else ""
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}{mend}")
     return value
+
+
+def dense(name: str, value: Any) -> Tensor:
+    """`value` itself where it is a tensor with all its entries; TypeError otherwise."""
+    if tensor(name, value).layout != torch.strided:
+        raise TypeError(f"{name} must be dense, got {value.layout}: call {name}.to_dense()")
+    found: Tensor = value
+    return found
+
+
+def floating(name: str, value: Any) -> Tensor:
+    """`value` itself where it is a dense floating-point tensor; TypeError otherwise."""
+    if tensor(name, value).dtype not in FLOATING:
+        kind = "float16, bfloat16, float32 or float64" if value.is_floating_point() else ""
+        call = "dequantize" if value.is_quantized else "float"
+        raise TypeError(
+            f"{name} must be {kind or 'a floating-point tensor'}, got {value.dtype}: "
+            f"call {name}.{call}()"
+        )
+    return dense(name, value)
+
+
+def each_floating(name: str, values: Any) -> list[Tensor]:
+    """`values` as a list where all are dense floating-point tensors; TypeError otherwise."""
+    walked = list(several(name, values, "an iterable of tensors"))
+    for value in walked:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must hold floating-point tensors, got {shown(value)}")
+        if value.dtype not in FLOATING:
+            raise TypeError(
+                f"{name} must hold floating-point tensors, got one of {value.dtype}: leave it out"
+            )
+        if value.layout != torch.strided:
+            raise TypeError(
+                f"{name} must hold dense tensors, got one of {value.layout}: leave it out"
+            )
+    return walked
 
 
 def at_least_single(name: str, value: Tensor) -> Tensor:
@@ -136,12 +179,13 @@ def at_least_single(name: str, value: Tensor) -> Tensor:
 
 def redshift(name: str, value: Tensor) -> Tensor:
     """`value` itself where it is a float32 or float64 tensor; TypeError otherwise."""
-    if floating(name, value).dtype not in (torch.float32, torch.float64):
+    known = (torch.float32, torch.float64)
+    if tensor(name, value).is_floating_point() and value.dtype not in known:
         raise TypeError(
-            f"{name} must be float32 or float64, got {value.dtype}, which holds two or three "
+            f"{name} must be float32 or float64, got {value.dtype}, which holds three or fewer "
             f"digits of a redshift: keep redshifts out of the half-precision cast"
         )
-    return value
+    return floating(name, value)
 
 
 def same_shape(name: str, value: Tensor, expected: Sequence[int], of: str) -> None:
@@ -159,9 +203,7 @@ def same_shape(name: str, value: Tensor, expected: Sequence[int], of: str) -> No
 
 def mask(name: str, value: Tensor, expected: Sequence[int], of: str) -> None:
     """TypeError or ValueError unless `value` is a bool tensor of exactly the shape `expected`."""
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
-    if value.dtype != torch.bool:
+    if dense(name, value).dtype != torch.bool:
         raise TypeError(f"{name} must be a bool tensor, got {value.dtype}: use ivar > 0")
     same_shape(name, value, expected, of)
 
@@ -177,7 +219,9 @@ def inverse_variance(name: str, value: Tensor, valid: Tensor | None) -> None:
             f"invalid, valid={name}.isfinite()"
         )
     if not bool((used >= 0).all()):
-        raise ValueError(f"{name} must not be negative: 0 marks an untrusted pixel")
+        raise ValueError(
+            f"{name} must not be negative, got {span(used)}: 0 marks an untrusted pixel"
+        )
 
 
 def broadcast(name: str, shape: Sequence[int], other: str, other_shape: Sequence[int]) -> None:
@@ -209,7 +253,7 @@ def increasing(name: str, values: Any, *, at_least: int, unit: str | None = None
     vector = torch.from_numpy(numbers(name, values))
     if vector.ndim != 1 or len(vector) < at_least:
         raise ValueError(
-            f"{name} must be a vector of at least {at_least} numbers, "
+            f"{name} must be a vector of at least {at_least} number{'s'[: at_least > 1]}, "
             f"got shape {tuple(vector.shape)}"
         )
     if not vector.isfinite().all():

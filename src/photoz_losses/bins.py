@@ -49,7 +49,8 @@ class RedshiftBins(Float64Module):
     Raises
     ------
     ValueError
-        If the edges are fewer than three, not finite, or not strictly increasing.
+        If the edges are fewer than three, not finite, not strictly increasing or not above -1,
+        where 1 + z is 0, or a bin is so narrow or so wide that float32 has no density for it.
 
     Examples
     --------
@@ -68,6 +69,7 @@ class RedshiftBins(Float64Module):
     def __init__(self, edges: Any, *, validate: bool | None = None) -> None:
         super().__init__()
         edges = _check.increasing("edges", edges, at_least=3)
+        _check_edges(edges)
         self.register_buffer("edges", edges, persistent=False)
         self.register_buffer("centers", (edges[:-1] + edges[1:]) / 2, persistent=False)
         self.register_buffer("widths", edges.diff(), persistent=False)
@@ -88,7 +90,7 @@ class RedshiftBins(Float64Module):
         """`n_bins` bins of equal width in ln(1 + z), so that each is equally wide in velocity."""
         _check_limits(z_min, z_max, n_bins)
         if z_min <= -1:
-            raise ValueError(f"z_min must exceed -1, got {z_min}")
+            raise ValueError(f"z_min must lie above -1, where 1 + z is 0, got {z_min}")
         limits = torch.tensor([z_min, z_max], dtype=torch.float64)
         low, high = limits.log1p().tolist()
         edges = torch.linspace(low, high, n_bins + 1, dtype=torch.float64).expm1()
@@ -102,7 +104,7 @@ class RedshiftBins(Float64Module):
         Raises
         ------
         ValueError
-            If `z_spec` holds NaN, or so many equal values that two edges would coincide.
+            If `z_spec` holds NaN, or so many equal values that two edges would (nearly) coincide.
         """
         z_spec = torch.from_numpy(_check.numbers("z_spec", z_spec)).flatten().sort().values
         if not z_spec.isfinite().all():
@@ -114,7 +116,7 @@ class RedshiftBins(Float64Module):
         below = rank.floor().long()
         above = rank.ceil().long()
         edges = torch.lerp(z_spec[below], z_spec[above], rank - below)
-        if (edges.diff() <= 0).any():
+        if not _have_density(edges.diff()).all():
             raise ValueError(
                 f"z_spec has too many equal values for {n_bins} bins: ask for fewer bins"
             )
@@ -314,7 +316,9 @@ class RedshiftBins(Float64Module):
         """
         below, q = self._spread(self.below_edges(self.read_probs(probs)), "q", q)
         if self._look.at("q", q) and not bool(((q >= 0) & (q <= 1)).all()):
-            raise ValueError("q must lie in [0, 1]: give fractions, not percentages")
+            raise ValueError(
+                f"q must lie in [0, 1], got {_check.span(q)}: give fractions, not percentages"
+            )
         return self.quantile_below(below, q).to(self._result(probs))
 
     def quantile_below(self, below: Tensor, q: Tensor) -> Tensor:
@@ -376,7 +380,7 @@ class RedshiftBins(Float64Module):
         Raises
         ------
         ValueError
-            If `threshold` does not lie between 0 and 1, or an edge of the bins not above -1.
+            If `threshold` does not lie between 0 and 1.
 
         Examples
         --------
@@ -401,8 +405,6 @@ class RedshiftBins(Float64Module):
 
     def _windows(self, threshold: float) -> tuple[Tensor, Tensor]:
         """Redshifts (K,) at which an end of the window meets an edge, and `overlap` of each."""
-        if _check.can_read_free(self.edges) and not self.edges[0] > -1:
-            raise ValueError(f"bins must lie above -1, got an edge at {self.edges[0].item():g}")
         low, high = self.edges[:1], self.edges[-1:]
         upper_meets = self.edges * (1 - threshold) - threshold
         lower_meets = self.edges * (1 + threshold) + threshold
@@ -458,9 +460,34 @@ class RedshiftBins(Float64Module):
         return torch.promote_types(probs.dtype, torch.float32)
 
 
+def _check_edges(edges: Tensor) -> None:
+    if not edges[0].float() > -1:  # the outer edges allow for one rounding to float32
+        raise ValueError(
+            f"edges must lie above -1, where 1 + z is 0, got {edges[0].item():g}: give redshifts, "
+            f"not their logarithms"
+        )
+    widths = edges.diff()
+    known = _have_density(widths)
+    if not known.all():
+        at = int((~known).nonzero()[0])
+        raise ValueError(
+            f"edges must leave bins of a width that float32 can divide by, got "
+            f"{widths[at].item():g} in bin {at}: drop an edge"
+        )
+
+
+def _have_density(widths: Tensor) -> Tensor:
+    """Whether a mass over each width is a number in float32, which logits come in."""
+    single = widths.float()
+    return single.isfinite() & single.reciprocal().isfinite()
+
+
 def _check_limits(z_min: float, z_max: float, n_bins: int) -> None:
     if not -math.inf < _check.number("z_min", z_min) < _check.number("z_max", z_max) < math.inf:
-        raise ValueError(f"z_min must lie below z_max, both finite, got {z_min} and {z_max}")
+        raise ValueError(
+            f"z_min must lie below z_max, both finite, got {z_min} and {z_max}: give the lower "
+            f"end first"
+        )
     _check.count("n_bins", n_bins, 2)
 
 

@@ -50,6 +50,8 @@ def batch(galaxies: int = 4, dtype: torch.dtype = torch.float64) -> dict[str, Te
     values |= {"z_phot": z + 0.05 * draw(), "pit_values": draw().sigmoid(), "z_spec": z}
     values |= {"by": draw().sigmoid(), "nu": 1 + 0.1 * draw(5).sigmoid(), "images": draw(3, 8, 8)}
     values = {name: x if name in EXACT else x.to(dtype) for name, x in values.items()}
+    values["weights"] = torch.linspace(1, 2, galaxies, dtype=torch.float64)  # of galaxies
+    values["rows"] = torch.arange(galaxies).flip(0)
     values["element"] = torch.arange(galaxies) % 8
     values["angle"] = torch.linspace(0.0, 3.0, galaxies)
     return values

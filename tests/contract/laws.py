@@ -1,7 +1,7 @@
 """What makes a test the law of every entry of some kinds, and what the laws call."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -24,16 +24,30 @@ COMPUTES = (
     *("reading", "weighting", "transform", "image", "photometry", "calibration", "view"),
 )
 LAWS: dict[str, list[Entry]] = {}  # entries with a cell, by law
+WITHOUT: dict[str, list[Entry]] = {}  # entries that are excused from it
+TESTS: dict[str, Callable[..., None]] = {}
 
 
-def law(*kinds: str) -> Callable[[Callable[..., None]], Any]:
-    """Mark a test as the law of its name, for every entry of these kinds that is not excused."""
+def law(
+    *kinds: str, where: Callable[[Entry], object] = bool, dear: bool = False
+) -> Callable[[Callable[..., None]], Any]:
+    """Mark a test as the law of its name, for every entry of these kinds that is not excused.
+
+    A `dear` law is tried on entries of an option only in the slow profile.
+    """
 
     def mark(test: Callable[..., None]) -> Any:
         name = test.__name__.removeprefix("test_")
-        entries = [entry for entry in SURFACE if entry.kind in kinds and not excuse(entry, name)]
-        LAWS[name] = entries
-        return pytest.mark.parametrize("entry", entries, ids=lambda entry: entry.name)(test)
+        concerned = [entry for entry in SURFACE if entry.kind in kinds and where(entry)]
+        LAWS[name] = [entry for entry in concerned if not excuse(entry, name)]
+        WITHOUT[name] = [entry for entry in concerned if excuse(entry, name)]
+        TESTS[name] = test
+        slow = [pytest.mark.slow] if dear else []
+        cells = [
+            pytest.param(entry, id=entry.name, marks=slow if entry.option else [])
+            for entry in LAWS[name]
+        ]
+        return pytest.mark.cell(pytest.mark.parametrize("entry", cells)(test))
 
     return mark
 
@@ -89,6 +103,17 @@ def unreduced(entry: Entry, values: list[Tensor], module: nn.Module | None = Non
 def arguments(entry: Entry, **options: Any) -> list[Tensor]:
     values = batch(**options)
     return [values[name] for name in entry.inputs]
+
+
+def named(result: Any) -> dict[str, Tensor]:
+    """Tensors of a result by their names; one alone, or of a tuple, has its number for a name."""
+    if isinstance(result, Mapping):
+        return {
+            name if key == "0" else f"{name}.{key}": tensor
+            for name, value in result.items()
+            for key, tensor in named(value).items()
+        }
+    return {str(number): tensor for number, tensor in enumerate(leaves(result))}
 
 
 def leaves(result: Any) -> list[Tensor]:

@@ -1,7 +1,8 @@
 """The whole public surface, one entry a name or a pair of names, and what each is excused from.
 
-A public name that is in no entry fails `test_api.py`, whose inventory this is; a loss or a metric
-for which a law is neither tested nor excused here fails `test_surface.py`.
+A public name that is in no entry fails `test_api.py`, whose inventory this is; a public method
+without a cell or a word in `METHODS`, and a loss or a metric for which a law is neither tested nor
+excused here, fail `test_surface.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from contract import inputs
 from contract.inputs import MIN_SNR, grid, photometry
+from public import modules
 from torch import Tensor, nn
 
 from photoz_losses import (
@@ -52,8 +54,6 @@ from photoz_losses.transforms import (
     tangent_image,
 )
 
-MODULES = ("", "calibration", "io", "metrics", "photometry", "plots", "report", "transforms")
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -85,6 +85,14 @@ class Entry:
         Test file of what no law concerns, below tests/.
     excused : mapping of str to str
         Laws that do not hold for it, and why.
+    keeps : set of str
+        Laws that hold for it, though not for its kind.
+    infinite : set of str
+        What of its result may be infinite, as documented: "0" where there are no names.
+    unknown : set of str
+        What of its result is NaN, as documented.
+    option : bool
+        Whether it is of an option of another entry: dear laws are slow for it.
     """
 
     name: str
@@ -98,6 +106,13 @@ class Entry:
     of: str | None = None
     tested: str | None = None
     excused: Mapping[str, str] = field(default_factory=dict)
+    keeps: frozenset[str] = frozenset()
+    infinite: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
+    option: bool = False
+
+    def __str__(self) -> str:
+        return self.name
 
 
 # Why a law does not concern a kind ----------------------------------------------------------------
@@ -166,15 +181,30 @@ def _from_noisy_spectra(logits, spectrum, z_spec, ivar, *, bins, photometry, **o
     return flux_loss(logits, *flux_residual(photometry, spectrum, z_spec, bins, **noise), **options)
 
 
-def _loss(name: str, public: str, module, function, *takes: str, **excused: str) -> Entry:
-    each = {"reduces": True, "each": True}
-    return Entry(
-        name, "loss", public, ("logits", *takes), function, module, **each, excused=excused
-    )
+def _loss(
+    name: str, public: str, module, function, *takes: str, option: bool = False, **excused: str
+) -> Entry:
+    each = {"reduces": True, "each": True, "option": option, "excused": excused}
+    return Entry(name, "loss", public, ("logits", *takes), function, module, **each)
 
 
 def _in_units_of_error(logits, residual, weight, variance, **options):
     return flux_loss(logits, residual, weight, variance=variance, **options)
+
+
+def _in_logits(logits, other, **options):
+    return invariance_loss(logits, other, space="logits", **options)
+
+
+class OfRows(InvarianceLoss):
+    """InvarianceLoss of some galaxies' views, by place."""
+
+    def forward(self, logits: Tensor, other: Tensor, rows: Tensor) -> Tensor:
+        return super().forward(logits, other, rows=rows)
+
+
+def _of_rows(logits, other, rows, **options):
+    return invariance_loss(logits, other, rows=rows, **options)
 
 
 def _between_views(distance: str) -> list[Entry]:
@@ -206,6 +236,38 @@ def _between_views(distance: str) -> list[Entry]:
     ]
 
 
+IN_THEIR_BATCH = "rows are the numbers of galaxies in their batch"
+OF_A_BATCH = dict.fromkeys(
+    ("a_batch_is_its_singles", "a_permutation_permutes", "leading_dimensions_are_free"),
+    IN_THEIR_BATCH,
+)
+OPTIONS = [
+    _loss(
+        "RedshiftCrossEntropy[label_smoothing]",
+        "RedshiftCrossEntropy cross_entropy",
+        lambda **options: RedshiftCrossEntropy(grid(), 0.1, **options),
+        lambda x, z, *, bins, **options: cross_entropy(x, z, bins, label_smoothing=0.1, **options),
+        "z_spec",
+        option=True,
+    ),
+    _loss(
+        "InvarianceLoss[logits]",
+        "InvarianceLoss invariance_loss",
+        lambda **options: InvarianceLoss(space="logits", **options),
+        _in_logits,
+        "other",
+        option=True,
+    ),
+    _loss(
+        "InvarianceLoss[rows]",
+        "InvarianceLoss invariance_loss",
+        OfRows,
+        _of_rows,
+        *("other", "rows"),
+        option=True,
+        **OF_A_BATCH,
+    ),
+]
 NO_GALAXIES = "a sum over parameters: there are no galaxies"
 LOSSES = [
     _loss(
@@ -258,6 +320,7 @@ LOSSES = [
         *("spectrum", "z_spec", "ivar"),
     ),
     *(entry for distance in ("l2", "symmetric_kl", "cramer") for entry in _between_views(distance)),
+    *OPTIONS,
     Entry(
         "L2Penalty",
         "loss",
@@ -276,12 +339,17 @@ LOSSES = [
 
 # Metrics ------------------------------------------------------------------------------------------
 
-INFINITE_AD = "ad is infinite where a PIT is exactly 0 or 1, as documented"
 A_COUNT = "a count of galaxies, flat almost everywhere"
 ON_THE_HOST = "SciPy's p-values: it runs on the host, after the last batch"
 ONE_COLUMN = "takes a table of galaxies, one row each"
 DICTIONARY = "each number of the table is a cell of its own"
 NO_HALF = "redshifts in half precision are refused: z_spec and z_phot keep float32"
+
+
+def _attributes(excused: dict[str, Any]) -> dict[str, Any]:
+    """`keeps`, `infinite`, `unknown` and `option` of an entry, and what is left excused."""
+    sets = {key: frozenset(excused.pop(key, ())) for key in ("keeps", "infinite", "unknown")}
+    return {**sets, "option": excused.pop("option", False), "excused": excused}
 
 
 def _score(name, function=None, *, reduces=True, takes=("probs", "z_spec"), **excused):
@@ -293,7 +361,9 @@ def _score(name, function=None, *, reduces=True, takes=("probs", "z_spec"), **ex
     if not reduces:
         excused["reductions_agree"] = "one number for each galaxy, which no one reduces"
     public = f"metrics.{name.split('[')[0]}"
-    return Entry(name, "score", public, takes, on_bins, reduces=reduces, each=True, excused=excused)
+    return Entry(
+        name, "score", public, takes, on_bins, reduces=reduces, each=True, **_attributes(excused)
+    )
 
 
 def _with(function, **fixed):
@@ -319,7 +389,7 @@ def _named(name):
 def _statistic(name, function=None, *, takes=("z_phot", "z_spec"), public=None, **excused) -> Entry:
     function = function or getattr(metrics, name.split("[")[0])
     public = public or f"metrics.{name.split('[')[0]}"
-    return Entry(name, "statistic", public, takes, function, excused=excused)
+    return Entry(name, "statistic", public, takes, function, **_attributes(excused))
 
 
 def _collection(probs, z_spec, *, bins):
@@ -333,10 +403,22 @@ def _collection(probs, z_spec, *, bins):
     }
 
 
+def _of_rail(probs, z_spec, *, bins):
+    chosen, pair = metrics.PRESETS["rail"], (bins.mode(probs), z_spec)
+    return _collection(probs, z_spec, bins=bins) | {
+        "mad": metrics.mad(*pair, centered=True),
+        "bias": metrics.bias(*pair, statistic="median"),
+        "outlier_rate": metrics.outlier_rate(*pair, threshold="sigma_iqr"),
+        "sigma_iqr": metrics.sigma_iqr(*pair, factor=chosen.iqr_factor),
+    }
+
+
 def _metric(name, of, build, function=None, *, takes=None, each=False, **excused) -> Entry:
     takes = takes or next(entry.inputs for entry in FUNCTIONS if entry.name == of)
     public = f"metrics.{name.split('[')[0]}"
-    return Entry(name, "metric", public, takes, function, build, each=each, of=of, excused=excused)
+    return Entry(
+        name, "metric", public, takes, function, build, each=each, of=of, **_attributes(excused)
+    )
 
 
 LOOKS = "looks at the values once, on the host, to refuse those outside [0, 1]"
@@ -347,11 +429,30 @@ ON_VALUES = dict.fromkeys(
     LOOKS,
 )
 STEPS = {"derivatives": A_COUNT, "second_derivatives": A_COUNT, "grad_of_func": A_COUNT}
-ZERO_DENSITY = {"saturated_values_stay_finite": "infinite where the density is zero, as documented"}
+DRAWS = "draws a place in its bin for each galaxy"
+ON_HOST = "draws by a generator on the host, whose numbers are sent"
+SENDS = dict.fromkeys(("sends_nothing_to_a_device", "waits_for_no_device"), ON_HOST)
+OF_DRAWS = dict.fromkeys(("a_batch_is_its_singles", "a_permutation_permutes"), DRAWS)
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def _weighted(name):
+    def function(z_phot, z_spec, weights):
+        return getattr(metrics, name)(z_phot, z_spec, weights=weights)
+
+    return function
+
+
+LEVELS = {"level": [0.5, 0.68], "interval": "highest_density"}
+WEIGHTED = {"mad": "MAD", "bias": "Bias", "outlier_rate": "OutlierRate"}
+WEIGHTED |= {"sigma_iqr": "SigmaIQR", "rms": "RMS"}
 FUNCTIONS = [
     _score("cde_loss"),
     _score("crps"),
-    _score("log_score", **ZERO_DENSITY),
+    _score("log_score", infinite={"0"}),
     _score("brier"),
     _score("entropy", takes=("probs",)),
     _score("pit", reduces=False),
@@ -361,13 +462,24 @@ FUNCTIONS = [
         _with(metrics.credibility, interval="highest_density"),
         reduces=False,
     ),
-    _score("coverage", **STEPS),
+    _score("coverage", keeps={"keeps_no_graph"}, **STEPS),
     _score(
         "coverage[highest_density]",
         _with(metrics.coverage, interval="highest_density", level=0.5),
+        keeps={"keeps_no_graph"},
         **STEPS,
     ),
-    _score("galaxy_scores", reduces=False, **ZERO_DENSITY),
+    _score("galaxy_scores", reduces=False, infinite={"log_score"}),
+    _score(
+        "pit[randomized]",
+        lambda *given: metrics.pit(*given, randomized=True, generator=_seeded()),
+        reduces=False,
+        option=True,
+        **OF_DRAWS,
+        **SENDS,
+        compiles_whole="seeds a generator, which is no part of a graph",
+        vmap_is_the_loop="torch.func asks for its own option where random numbers are drawn",
+    ),
     _statistic("mad"),
     _statistic("mad[centered]", _with(metrics.mad, centered=True)),
     _statistic("sigma_iqr"),
@@ -381,7 +493,16 @@ FUNCTIONS = [
         "pit_statistics",
         takes=("pit_values",),
         **dict.fromkeys(ON_VALUES, ON_THE_HOST),
-        saturated_values_stay_finite=INFINITE_AD,
+        infinite={"ad"},
+    ),
+    *(
+        _statistic(
+            f"{name}[weights]",
+            _weighted(name),
+            takes=("z_phot", "z_spec", "weights"),
+            option=True,
+        )
+        for name in WEIGHTED
     ),
     _statistic("standard_error", _named("standard_error"), leading_dimensions_are_free=ONE_COLUMN),
     _statistic(
@@ -400,7 +521,7 @@ GROUPS = "torchmetrics compares states once on the host, to find metrics that sh
 CLASSES = [
     _metric("CDELoss", "cde_loss", lambda: metrics.CDELoss(grid())),
     _metric("CRPS", "crps", lambda: metrics.CRPS(grid())),
-    _metric("LogScore", "log_score", lambda: metrics.LogScore(grid()), **ZERO_DENSITY),
+    _metric("LogScore", "log_score", lambda: metrics.LogScore(grid()), infinite={"0"}),
     _metric("Brier", "brier", lambda: metrics.Brier(grid())),
     _metric("Entropy", "entropy", lambda: metrics.Entropy(grid())),
     _metric("PIT", "pit", lambda: metrics.PIT(grid()), each=True),
@@ -424,7 +545,39 @@ CLASSES = [
         lambda probs, z, *, bins: metrics.pit_statistics(metrics.pit(probs, z, bins)),
         takes=("probs", "z_spec"),
         **HOST,
-        saturated_values_stay_finite=INFINITE_AD,
+        infinite={"ad"},
+    ),
+    _metric(
+        "PITStatistics[approximate]",
+        "pit_statistics",
+        lambda: metrics.PITStatistics(grid(), approximate=32),
+        lambda probs, z, *, bins: metrics.pit_statistics(metrics.pit(probs, z, bins)),
+        takes=("probs", "z_spec"),
+        option=True,
+        **HOST,
+        function_equals_module="of a histogram, with the errors that are documented and tested",
+        unknown={"ad", "ad_pvalue"},
+    ),
+    _metric(
+        "PIT[randomized]",
+        "pit[randomized]",
+        lambda: metrics.PIT(grid(), randomized=True, generator=_seeded()),
+        each=True,
+        option=True,
+        a_permutation_permutes=DRAWS,
+        **SENDS,
+        a_checkpoint_gives_the_same="a checkpoint holds no generator",
+    ),
+    _metric(
+        "Coverage[levels]",
+        "coverage",
+        lambda: metrics.Coverage(grid(), **LEVELS),
+        lambda probs, z, *, bins: metrics.coverage(probs, z, bins, **LEVELS),
+        option=True,
+    ),
+    *(
+        _metric(f"{kind}[weights]", f"{name}[weights]", getattr(metrics, kind), option=True)
+        for name, kind in WEIGHTED.items()
     ),
     _metric(
         "Binned",
@@ -442,11 +595,19 @@ CLASSES = [
         ("probs", "z_spec"),
         _collection,
         lambda: metrics.photo_z_metrics(grid()),
-        excused={
-            **HOST,
-            "updates_on_fake_cuda": GROUPS,
-            "saturated_values_stay_finite": "holds log score and ad, infinite as documented",
-        },
+        excused={**HOST, "updates_on_fake_cuda": GROUPS},
+        infinite=frozenset({"log_score", "ad"}),
+    ),
+    Entry(
+        "PhotoZMetrics[rail]",
+        "metric",
+        "metrics.PhotoZMetrics",
+        ("probs", "z_spec"),
+        _of_rail,
+        lambda: metrics.photo_z_metrics(grid(), "rail"),
+        excused={**HOST, "updates_on_fake_cuda": GROUPS},
+        infinite=frozenset({"log_score", "ad"}),
+        option=True,
     ),
 ]
 
@@ -560,7 +721,6 @@ WEIGHTINGS = [
         _norms,
         excused={
             "compiles_whole_as_well": "calls torch.autograd.grad, not for a compiled step",
-            "copies_and_pickles_give_the_same": FUNCTION,
             "runs_on_fake_cuda": "torch's backward asks for a device that is really there",
         },
     ),
@@ -678,6 +838,39 @@ HOST_ONLY = [
         )
     ),
 ]
+# Public methods that are no cell, and what they are. (A class with a cell is built, called, updated
+# and printed by the laws: `forward`, `update`, `compute`, `extra_repr`.)
+METHODS = {
+    "Binned": {"merge_state reset persistent": "torchmetrics'"},
+    "FilterSet": {"from_speclite": "constructor", "digest": "attribute"},
+    "FluxTable": {
+        "build load": "constructor",
+        "save": "file",
+        "to": "device",
+        "residual band_weight variance z_spec clamped object_ids dtype": "attribute",
+    },
+    "PITRecalibration": {"fit": "fitting"},
+    "ReLoBRaLo": {"factors": "step"},
+    "RedshiftBins": {
+        "uniform log1p from_quantiles": "constructor",
+        "read_logits read_probs shape_of locate overlap": "rooms'",
+        "below_edges mass_below quantile_below mean_of mode_of": "rooms'",
+        "extra_repr": "printed",
+    },
+    "Spectra": {"extend": "filling", "to": "device"},
+    "SpectrophotometricFluxLoss": {"unusable": "attribute"},
+    "SyntheticPhotometry": {"evaluate variance": "photometry"},
+    "TemperatureScaling": {"fit": "fitting"},
+    "Templates": {"from_kcorrect": "constructor", "fit spectrum reach": "filling"},
+    "TotalLoss": {"step": "step", "active current_weights": "attribute"},
+    "UncertaintyWeights": {"factors": "step"},
+    "WeightSchedule": {
+        "step": "step",
+        "at current value step_number moves": "attribute",
+        "get_extra_state set_extra_state": "torch's",
+    },
+}
+BY_LAWS = ("forward", "update", "compute", "extra_repr")
 SURFACE = [
     *(*LOSSES, *FUNCTIONS, *CLASSES),
     *(*READINGS, *WEIGHTINGS, *TRANSFORMS, *IMAGES, *PHOTOMETRY, *OTHERS, *HOST_ONLY),
@@ -686,15 +879,38 @@ SURFACE = [
 
 def public_names() -> dict[str, set[str]]:
     """Names in the table by module, "" for the package."""
-    names: dict[str, set[str]] = {module: set() for module in MODULES}
+    names: dict[str, set[str]] = {module: set() for module in modules()}
     for entry in SURFACE:
         for public in entry.public.split():
             module, _, name = public.rpartition(".")
-            names[module].add(name)
+            names.setdefault(module, set()).add(name)
     return names
+
+
+def methods_with_cells() -> set[tuple[str, str]]:
+    """Class and method where an entry has the method's name, or the laws call it."""
+    built = {
+        public.rpartition(".")[2]
+        for entry in SURFACE
+        for public in entry.public.split()
+        if entry.build is not None
+    }
+    named = {tuple(entry.name.split(".")) for entry in SURFACE if "." in entry.name}
+    called = {(name, method) for name in built for method in BY_LAWS}
+    return {(kind, method) for kind, method in named | called}
+
+
+def methods_without_cells() -> set[tuple[str, str]]:
+    """Class and method of `METHODS`."""
+    return {
+        (kind, method) for kind, of in METHODS.items() for names in of for method in names.split()
+    }
 
 
 def excuse(entry: Entry, law: str) -> str | None:
     """Why a law does not hold for an entry, if so."""
-    law = "runs_on_fake_cuda" if law == "sends_nothing_to_a_device" else law  # one needs the other
+    if law in entry.keeps:
+        return None
+    if law == "sends_nothing_to_a_device" and (needed := entry.excused.get("runs_on_fake_cuda")):
+        return needed
     return entry.excused.get(law) or EXCUSED.get(entry.kind, {}).get(law)

@@ -53,7 +53,7 @@ def compiled_is_eager(entry, backend: str) -> None:
         torch.testing.assert_close(compiled_slope, slope, rtol=1e-4, atol=1e-6)
 
 
-@law(*PROMISED)
+@law(*PROMISED, dear=True)
 def test_compiles_whole(entry):
     skip_what_dynamo_cannot(entry)
     with no_warnings():
@@ -73,7 +73,7 @@ def test_compiles_whole_with_inductor(entry):
     compiled_is_eager(entry, "inductor")
 
 
-@law(*PROMISED)
+@law(*PROMISED, dear=True)
 def test_vmap_is_the_loop(entry):
     values = arguments(entry)
     module, two = module_of(entry), [torch.stack([x, x.flip(0)]) for x in values]
@@ -88,7 +88,7 @@ def test_vmap_is_the_loop(entry):
     copy.deepcopy(module)  # keeps no tensor of torch.func
 
 
-@law(*PROMISED)
+@law(*PROMISED, dear=True)
 def test_grad_of_func(entry):
     first, *others = arguments(entry)
     module = module_of(entry)
@@ -104,7 +104,7 @@ def test_grad_of_func(entry):
     copy.deepcopy(module)
 
 
-@law(*PROMISED)
+@law(*PROMISED, dear=True)
 def test_exports(entry):
     skip_what_dynamo_cannot(entry)
     values = tuple(arguments(entry, dtype=torch.float32))

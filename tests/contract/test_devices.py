@@ -80,7 +80,7 @@ def test_runs_on_fake_cuda(entry, dtype):
 
 
 @needs_fake_cuda
-@law("metric")
+@law("metric", dear=True)
 def test_updates_on_fake_cuda(entry):
     mode = FakeTensorMode()
     metric = on_fake_cuda(mode, module_of(entry))

@@ -1,5 +1,7 @@
 """Derivatives: right to rounding, and finite wherever the network may go."""
 
+from functools import partial
+
 import pytest
 import torch
 from contract.inputs import NETWORK, batch
@@ -10,14 +12,23 @@ from contract.laws import (
     law,
     leaves,
     module_of,
+    named,
     run,
     unreduced,
 )
+from contract.surface import SURFACE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import logits as drawn_logits
 
-GIVEN = ("z_spec", "weight", "ivar", "by")  # what no network makes: no gradient is asked for
+GIVEN = (
+    "z_spec",
+    "weight",
+    "weights",
+    "ivar",
+    "by",
+    "rows",
+)  # what no network makes: no gradient is asked for
 AT = torch.arange(4), torch.tensor([0, 1, 3, 4])  # where the logits of a galaxy are largest
 
 
@@ -26,23 +37,29 @@ def differentiable(entry, galaxies: int = 2) -> list[torch.Tensor]:
     return [values[name].clone().requires_grad_(name not in GIVEN) for name in entry.inputs]
 
 
+def differentiated(entry, **options):
+    """The function of an entry, but a metric itself."""
+    if entry.kind == "metric":
+        return lambda *values: run(entry, module_of(entry), list(values))
+    return partial(function_of(entry), **options)
+
+
 @law(*PROMISED)
 def test_derivatives(entry):
-    function = function_of(entry)
-    option = {"reduction": "mean"} if entry.reduces else {}
-    assert torch.autograd.gradcheck(
-        lambda *x: tuple(leaves(function(*x, **option))), differentiable(entry)
-    )
+    function = differentiated(entry, **({"reduction": "mean"} if entry.reduces else {}))
+    assert any(y.requires_grad for y in leaves(function(*differentiable(entry))))
+    assert torch.autograd.gradcheck(lambda *x: tuple(leaves(function(*x))), differentiable(entry))
 
 
 @law(*PROMISED)
 def test_second_derivatives(entry):
-    function, (first, *others) = function_of(entry), differentiable(entry)
+    function, (first, *others) = differentiated(entry), differentiable(entry)
     others = [x.detach() for x in others]
 
     def smooth(x):  # what a step or a constant leaves is not differentiable twice
         return tuple(y for y in leaves(function(x, *others)) if y.requires_grad)
 
+    assert smooth(first)
     assert torch.autograd.gradgradcheck(smooth, (first,))
 
 
@@ -70,13 +87,33 @@ def test_saturated_values_stay_finite(entry, dtype, size):
     first = values[entry.inputs[0]] = values[entry.inputs[0]].detach().requires_grad_()
     half = dtype if dtype != torch.float32 else torch.bfloat16
     with torch.autocast("cpu", half, enabled=dtype == half):
-        result = leaves(run(entry, module_of(entry), list(values.values())))
-    assert all(part.isfinite().all() for part in result)
-    graph = [part.sum() for part in result if part.requires_grad]
-    if graph:
-        torch.stack(graph).double().sum().backward()
+        result = named(run(entry, module_of(entry), list(values.values())))
+    for name, part in result.items():
+        if name in entry.unknown:
+            assert part.isnan().all(), name
+        elif name in entry.infinite:
+            assert not part.isnan().any(), name
+        else:
+            assert part.isfinite().all(), name
+    graph = {name: part for name, part in result.items() if part.requires_grad}
+    if graph.keys() - entry.infinite:
+        parts = [part.sum() for name, part in graph.items() if name not in entry.infinite]
+        torch.stack(parts).double().sum().backward()
         assert first.grad.isfinite().all()
     assert graph or entry.kind in ("statistic", "metric") or entry.name.startswith("coverage")
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"), [(x, name) for x in SURFACE for name in x.infinite], ids=lambda x: str(x)
+)
+def test_what_may_be_infinite_is(entry, name):
+    values = dict(zip(entry.inputs, arguments(entry), strict=True))
+    if "pit_values" in values:
+        values["pit_values"] = torch.tensor([0.0, 1.0, 0.5, 0.1])
+    else:
+        values |= {"probs": torch.eye(5)[:4], "z_spec": torch.tensor([0.39, 0.01, 0.1, 0.2])}
+    result = named(run(entry, module_of(entry), [values[key] for key in entry.inputs]))
+    assert result[name].isinf().any()
 
 
 @law("loss")
@@ -136,23 +173,23 @@ def test_any_type_gives_at_least_float32(entry, given):
         x.to(given) if name in NETWORK else x
         for name, x in zip(entry.inputs, arguments(entry), strict=True)
     ]
-    exact = [x.double() for x in values]
+    exact = [x.double() if x.is_floating_point() else x for x in values]
     if "probs" in entry.inputs:  # a row is divided by its sum, in the type of the row
         place = entry.inputs.index("probs")
         wide = values[place].to(torch.promote_types(given, torch.float32))
         exact[place] = (wide / wide.sum(-1, keepdim=True)).double()
-    expected = leaves(unreduced(entry, exact))
-    actual = leaves(unreduced(entry, values))
-    for one, other in zip(actual, expected, strict=True):
+    expected = named(unreduced(entry, exact))
+    actual = named(unreduced(entry, values))
+    for (name, one), other in zip(actual.items(), expected.values(), strict=True):
         if one.is_floating_point():
             kept = torch.promote_types(given, torch.float32)
-            counted = entry.kind in ("statistic", "metric") or is_counted(entry)
-            several = entry.name == "galaxy_scores"  # of which the credibilities are in float64
-            assert one.dtype == (torch.float64 if counted else kept) or several
+            assert one.dtype == (torch.float64 if is_counted(entry, name) else kept), name
         torch.testing.assert_close(
             one.double(), other.double(), rtol=2e-5, atol=2e-6, equal_nan=True
         )
 
 
-def is_counted(entry) -> bool:
-    return entry.name.startswith(("coverage", "credibility"))
+def is_counted(entry, name: str) -> bool:
+    """Whether a number is made of counts or of a sample, in float64 whatever came in."""
+    by_name = entry.name.startswith(("coverage", "credibility")) or name.startswith("credibility")
+    return entry.kind in ("statistic", "metric") or by_name

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 from contract import laws
 from contract.laws import PROMISED
-from contract.surface import EXCUSED, SURFACE, excuse
+from contract.surface import (
+    EXCUSED,
+    SURFACE,
+    excuse,
+    methods_with_cells,
+    methods_without_cells,
+)
+from public import methods
 
 TESTS = Path(__file__).parents[1]
 KEPT = [  # by every loss and metric, unless an entry says why not
@@ -26,6 +33,10 @@ for file in sorted(Path(__file__).parent.glob("test_*.py")):
 def test_names_of_entries_differ_within_a_kind():
     names = [(entry.kind == "metric", entry.kind == "loss", entry.name) for entry in SURFACE]
     assert len(set(names)) == len(names)
+
+
+def test_every_public_method_has_a_cell_or_a_word():
+    assert methods() - methods_with_cells() == methods_without_cells()
 
 
 @pytest.mark.parametrize("law", KEPT)

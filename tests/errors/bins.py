@@ -15,9 +15,20 @@ for name, edges, says in (
     ("too few", [0.0, 0.4], ("at least 3", "(2,)")),
     ("empty", [], ("at least 3",)),
     ("2-D", [[0.0, 0.2, 0.4]], ("vector", "(1, 3)")),
+    ("at -1", [-1.0, 0.0, 0.4], ("above -1", "got -1", "not their logarithms")),
+    ("below -1", [-2.5, 0.0, 0.4], ("above -1", "got -2.5")),
+    ("-1 in float32", [-1.0 + 1e-9, 0.0, 0.4], ("above -1",)),
+    ("too close", [0.0, 1e-39, 0.4], ("float32 can divide", "1e-39 in bin 0", "drop an edge")),
+    ("subnormal", [0.0, 5e-324, 0.4], ("float32 can divide", "bin 0")),
+    ("too far apart", [0.0, 0.4, 1e300], ("float32 can divide", "1e+300 in bin 1")),
 ):
     case(f"bins: edges {name}", lambda e=edges: RedshiftBins(e), ValueError, "edges", *says)
 
+case(
+    "bins: edges sparse",
+    lambda: RedshiftBins(torch.eye(3).to_sparse()),
+    TypeError, "edges", "dense", "edges.to_dense()",
+)  # fmt: skip
 case("bins.uniform: reversed", lambda: RedshiftBins.uniform(0.4, 0.0, 4), ValueError, "z_min")
 case("bins.uniform: one bin", lambda: RedshiftBins.uniform(0.0, 0.4, 1), ValueError, "at least")
 case("bins.log1p: z_min", lambda: RedshiftBins.log1p(-1.0, 1.0, 4), ValueError, "z_min", "-1")
@@ -29,6 +40,11 @@ case(
 case(
     "bins.from_quantiles: equal values",
     lambda: RedshiftBins.from_quantiles([0.1] * 9 + [0.2], 4),
+    ValueError, "z_spec", "equal", "fewer bins",
+)  # fmt: skip
+case(
+    "bins.from_quantiles: nearly equal values",
+    lambda: RedshiftBins.from_quantiles([0.0, 0.0, 1e-40, 0.2], 3),
     ValueError, "z_spec", "equal", "fewer bins",
 )  # fmt: skip
 case(

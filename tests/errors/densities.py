@@ -64,11 +64,6 @@ for value in (0.0, 1.0, -0.1, NAN):
         ValueError, "threshold", "between 0 and 1", str(value),
     )  # fmt: skip
 case(
-    "bins.best: an edge at -1",
-    lambda: RedshiftBins([-1.0, 0.0, 1.0]).best(PROBS[:, :2].softmax(-1)),
-    ValueError, "above -1", "-1",
-)  # fmt: skip
-case(
     "rebin: outside",
     lambda: rebin(PROBS, BINS, RedshiftBins.uniform(0.0, 0.3, 3)),
     ValueError, "probs", "new_bins, [0, 0.3]", "outside='renormalize'",

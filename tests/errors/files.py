@@ -120,12 +120,22 @@ for fault, call, error, *says in (
         lambda: table(Spectra(GRID, FLUX, FLUX, changed(Z.double(), 0, 0.9), VALID)),
         ValueError, "object 0 has z_spec 0.9", "[0, 0.4]",
     ),
+):  # fmt: skip
+    case(f"FluxTable.build: {fault}", call, error, *says)
+for fault, call, error, *says in (
     ("a row that is not there", lambda: table()[5], IndexError, "index 5", "2 galaxies"),
     ("rows that are not there", lambda: table()[[0, 5]], IndexError, "index 5", "2 galaxies"),
     ("a row that was not found", lambda: table()[[0, -1]], IndexError, "index", "negative", "-1"),
     ("a mask of others", lambda: table()[Z[:1] > 0], IndexError, "mask", "(2,)", "(1,)"),
     ("rows of fractions", lambda: table()[Z], IndexError, "index", "integers", "float32"),
     ("a word for a row", lambda: table()["a"], IndexError, "index", "integers", "'a'"),
-    ("load: no file", lambda: FluxTable.load(HERE / "nowhere"), FileNotFoundError, "nowhere"),
-):  # fmt: skip
+):
     case(f"FluxTable: {fault}", call, error, *says)
+case(
+    "FluxTable.load: no file",
+    lambda: FluxTable.load(HERE / "nowhere"), FileNotFoundError, "nowhere",
+)  # fmt: skip
+case(
+    "FluxTable.save: not new",
+    lambda: table().save(HERE), FileExistsError, "exists: delete it",
+)  # fmt: skip

@@ -65,6 +65,8 @@ BAD_REDSHIFTS = {
     "shape (N, 1)": (Z.unsqueeze(-1), ValueError, "(2,)", "(2, 1)", "squeeze(-1)"),
     "too few": (Z[:1], ValueError, "(2,)", "(1,)"),
     "NumPy": (Z.numpy(), TypeError, "torch.Tensor", "ndarray", "torch.as_tensor"),
+    "sparse": (Z.to_sparse(), TypeError, "dense", "sparse_coo", "z_spec.to_dense()"),
+    "float8": (Z.to(torch.float8_e5m2), TypeError, "float32 or", "float8_e5m2", "half"),
 }
 for name, call in OF_REDSHIFTS.items():
     for fault, (z, error, *says) in BAD_REDSHIFTS.items():
@@ -97,6 +99,8 @@ BAD_LOGITS = {
     "of too few bins": (LOGITS[:, 1:], ValueError, "4)", "(2, 3)"),
     "integer": (LOGITS.long(), TypeError, "floating-point", "int64", ".float()"),
     "a list": (LOGITS.tolist(), TypeError, "torch.Tensor", "list", "torch.as_tensor"),
+    "sparse": (LOGITS.to_sparse(), TypeError, "dense", "sparse_coo", "logits.to_dense()"),
+    "float8": (LOGITS.to(torch.float8_e5m2), TypeError, "float32", "float8_e5m2", ".float()"),
 }
 for name, call in OF_LOGITS.items():
     for fault, (logits, error, *says) in BAD_LOGITS.items():

@@ -47,6 +47,7 @@ for name, call in POINT.items():
         ("one number", torch.tensor(1.0), ValueError, "(2,) of z_spec", "()"),
         ("a list", [1.0, 1.0], TypeError, "torch.Tensor", "list"),
         ("complex", torch.ones(2) * 1j, TypeError, "real"),
+        ("sparse", torch.ones(2).to_sparse(), TypeError, "dense", "weights.to_dense()"),
     ):
         case(
             f"{name}: weights {fault}",

@@ -29,7 +29,7 @@ for scheme in (UncertaintyWeights, ReLoBRaLo):
     for what, names, error, *says in (
         ("one string", "ce", TypeError, "names", "['ce', 'flux']", "'ce'"),
         ("numbers", [1, 2], TypeError, "names", "sequence of str", "[1, 2]"),
-        ("none", [], ValueError, "names", "at least", "0"),
+        ("none", [], ValueError, "names", "hold at least", "[]"),
         ("twice", ["ce", "ce"], ValueError, "names", "differ", "'ce'"),
     ):
         case(
@@ -56,7 +56,7 @@ for options, *says in (
 ):
     name = " ".join(f"{key} {value}" for key, value in options.items())
     case(f"ReLoBRaLo: {name}", lambda o=options: ReLoBRaLo(["ce", "flux"], **o), ValueError, *says)
-case("ReLoBRaLo: one name", lambda: ReLoBRaLo(["ce"]), ValueError, "names", "at least 2", "1")
+case("ReLoBRaLo: one name", lambda: ReLoBRaLo(["ce"]), ValueError, "names", "at least 2", "'ce'")
 case(
     "gradient_norms: generator used up",
     lambda: gradient_norms({"ce": LOGITS.sum()}, used_up()),

@@ -4,32 +4,101 @@ import errno
 import fcntl
 import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from files.written import SPECTRA, build, read_table, same
 
-from photoz_losses.photometry._lock import alone
+from photoz_losses.photometry import _lock
+
+TESTS = Path(__file__).parents[1]
+HOLDS = """
+import runpy, sys
+from pathlib import Path
+with runpy.run_path(sys.argv[1])["alone"](Path(sys.argv[2])):
+    print("holds", flush=True)
+    sys.stdin.readline()
+"""
+BUILDS = """
+import sys, time
+from pathlib import Path
+from files.written import build
+path, go = Path(sys.argv[1]), Path(sys.argv[2])
+print("ready", flush=True)
+while not go.exists():
+    time.sleep(0.001)
+try:
+    build(path)
+except BlockingIOError as error:
+    print(error)
+else:
+    print("built")
+"""
 
 
-def test_a_second_builder_is_told_of_the_first(tmp_path):
+def process(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """Python in a process of its own, that has said its first word."""
+    places = os.pathsep.join(map(str, [TESTS, *sys.path]))
+    started = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": places},
+    )  # fmt: skip
+    assert started.stdout.readline().strip() in ("holds", "ready")
+    return started
+
+
+def told(path: Path, process: int) -> str:
+    return (
+        f"{path} is being built by process {process} on {socket.gethostname()}: wait until it "
+        f"has ended, then call again"
+    )
+
+
+def test_a_builder_is_told_of_another_process(tmp_path):
     path = tmp_path / "t.zarr"
-    told = []
+    with process(HOLDS, _lock.__file__, path) as other:
+        with pytest.raises(BlockingIOError) as error:
+            build(path)
+        assert str(error.value) == told(path, other.pid)
+        assert not path.exists()
+        other.communicate("go on")
+    build(path)
+    assert [item.name for item in tmp_path.iterdir()] == ["t.zarr"]
+
+
+def test_another_process_is_told_of_the_builder(tmp_path):
+    path = tmp_path / "t.zarr"
+    said = []
 
     def stream():
         yield SPECTRA[:4]
-        with pytest.raises(BlockingIOError) as error:
+        command = [sys.executable, "-c", HOLDS, _lock.__file__, str(path)]
+        said.append(subprocess.run(command, capture_output=True, text=True, input="").stderr)
+        with pytest.raises(BlockingIOError):  # nor does the process itself get in twice
             build(path)
-        told.append(str(error.value))
         yield SPECTRA[4:]
 
     build(path, stream())
-    assert told == [
-        f"{path} is being built by process {os.getpid()} on {socket.gethostname()}: wait until it "
-        f"has ended, then call again"
-    ]
+    assert told(path, os.getpid()) in said[0]
     build(tmp_path / "whole.zarr")
     assert same(read_table(path), read_table(tmp_path / "whole.zarr"))
     assert sorted(item.name for item in tmp_path.iterdir()) == ["t.zarr", "whole.zarr"]
+
+
+@pytest.mark.slow
+def test_two_processes_that_build_at_once_leave_one_whole_table(tmp_path):
+    path, go = tmp_path / "t.zarr", tmp_path / "go"
+    with process(BUILDS, path, go) as one, process(BUILDS, path, go) as other:
+        go.touch()
+        ends = [builder.communicate()[0].strip() for builder in (one, other)]
+    assert "built" in ends
+    assert set(ends) <= {"built", told(path, one.pid), told(path, other.pid)}
+    build(tmp_path / "whole.zarr")
+    assert same(read_table(path), read_table(tmp_path / "whole.zarr"))
+    assert {item.name for item in tmp_path.iterdir()} == {"go", "t.zarr", "whole.zarr"}
 
 
 def test_a_finished_table_is_opened_by_any_number_of_builders(tmp_path):
@@ -107,7 +176,7 @@ def test_a_lock_on_a_file_that_its_last_holder_took_away_keeps_nobody_out(
         flock(descriptor, operation)
 
     monkeypatch.setattr("fcntl.flock", late)
-    with alone(tmp_path / "t.zarr"):
+    with _lock.alone(tmp_path / "t.zarr"):
         assert len(held) == 2
         assert os.path.samestat(os.fstat(held[-1]), file.stat())
     assert not file.exists()

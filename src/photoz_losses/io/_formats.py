@@ -26,6 +26,8 @@ DAMAGE = (  # what zipfile, zlib, NumPy and h5py raise where bytes are not as th
 )
 
 SUM, NAMES = "sha256", "arrays"  # attributes of HDF5: of each array, and of the file
+SMALL = 2**26  # bytes of memory that any file may ask for
+INFLATION = 500  # and so many for each of its own: one-hot densities deflate 400-fold
 END = struct.Struct("<4s4H2LH")  # the last record of a zip file; the fourth number counts members
 
 
@@ -69,6 +71,7 @@ def _read_npz(path: Path) -> dict[str, Array]:
     with path.open("rb") as file, ZipFile(file) as archive:
         file.seek(-END.size - len(archive.comment), 2)
         *_, members, _, _, _ = END.unpack(file.read(END.size))
+        _refuse_bomb(sum(member.file_size for member in archive.infolist()), path)
         if members != len(archive.infolist()):  # zipfile would not miss them
             raise ValueError(f"its directory has {len(archive.infolist())} of {members} members")
         for member in archive.infolist():
@@ -94,6 +97,16 @@ def _read_npz(path: Path) -> dict[str, Array]:
     return arrays
 
 
+def _refuse_bomb(declared: int, path: Path) -> None:
+    """ValueError if arrays of so many bytes are far more than a file of this size may hold."""
+    most = max(SMALL, INFLATION * path.stat().st_size)
+    if declared > most:
+        raise ValueError(
+            f"its arrays are to take {declared:.3g} bytes of memory, where those of a file of this "
+            f"size may take {most:.3g}: if it is yours, save it again without compression"
+        )
+
+
 def _declared_size(file: IO[bytes]) -> int | None:
     """Bytes of an npy file by its header; None if that says nothing of the kind."""
     version = np.lib.format.read_magic(file)
@@ -104,13 +117,16 @@ def _declared_size(file: IO[bytes]) -> int | None:
 
 def _read_hdf5(path: Path) -> dict[str, Array]:
     h5py = _h5py()
-    arrays = {}
+    arrays: dict[str, Array] = {}
+    declared = 0
     with h5py.File(path, "r") as file:
         for name in file:
             _check_hard_link(name, file.get(name, getlink=True))
             data = file[name]
             if isinstance(data, h5py.Dataset):
                 _check_within(name, data)
+                declared += data.size * data.id.get_type().get_size()
+                _refuse_bomb(declared, path)
                 text = h5py.check_string_dtype(data.dtype)
                 decoded = text is not None and text.length is None
                 arrays[name] = data.asstr()[...].astype(str) if decoded else data[...]

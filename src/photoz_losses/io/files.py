@@ -126,8 +126,9 @@ def save_predictions(
 def load_predictions(path: str | Path) -> Predictions:
     """Read densities, and what belongs to each galaxy, from HDF5 or npz.
 
-    Of a file of unknown origin nothing is unpickled, and nothing outside it is read. (Compressed
-    arrays may need far more memory than the file has bytes.) Arrays of HDF5 that lie elsewhere
+    Of a file of unknown origin nothing is unpickled, and nothing outside it is read. Compressed
+    arrays that are to take more than 500 times the file's size, and 64 MiB, are refused before
+    they are read. Arrays of HDF5 that lie elsewhere
     (soft and external links, external storage, virtual datasets), or of which a part was never
     written, are refused; groups are passed over. Every checksum must be right: of a file that
     `save_predictions` wrote, and of any npz file, a single bit that is another is noticed, or

@@ -126,7 +126,7 @@ def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
     >>> l2_penalty([torch.tensor([1.0, 2.0]), torch.tensor([[2.0]])])
     tensor(9.)
     """
-    walked = _check.several("parameters", parameters, "an iterable of tensors")
+    walked = _check.each_floating("parameters", parameters)
     squares = [_check.at_least_single("parameters", p).square().sum() for p in walked]
     if not squares:
         raise ValueError(

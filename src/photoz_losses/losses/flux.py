@@ -93,7 +93,10 @@ def _flux_score(
     weight = _check.floating("band_weight", band_weight).to(logits.dtype)
     _check.same_shape("band_weight", weight, bands, "the batch x bands")
     if _check.can_read_free(weight) and not bool(((weight >= 0) & weight.isfinite()).all()):
-        raise ValueError("band_weight must not be negative, NaN or infinite: 0 switches a band off")
+        raise ValueError(
+            f"band_weight must not be negative, NaN or infinite, got {_check.span(weight)}: "
+            f"0 switches a band off"
+        )
     counted = torch.where(weight.unsqueeze(-2) == 0, 0.0, residual)  # may be NaN where not in use
     total = weight.sum(-1)
     if variance is not None:
@@ -108,8 +111,9 @@ def _error(variance: Tensor, weight: Tensor) -> Tensor:
     used = weight > 0
     if _check.can_read_free(variance, weight) and not bool((variance[used] > 0).all()):
         raise ValueError(
-            "variance must be positive, and not NaN, in every band in use: give relative_variance, "
-            "not an error of zero, or switch the band off with band_weight 0"
+            f"variance must be positive, and not NaN, in every band in use, got "
+            f"{_check.span(variance[used])}: give relative_variance, not an error of zero, or "
+            f"switch the band off with band_weight 0"
         )
     return torch.where(used, variance, 1.0).sqrt().to(weight.dtype)
 

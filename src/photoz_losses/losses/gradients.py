@@ -40,8 +40,7 @@ def gradient_norms(terms: Mapping[str, Tensor], parameters: Iterable[Tensor]) ->
     {'l2': tensor(10.), 'other': tensor(0.)}
     """
     _check.mapping("terms", terms)
-    walked = _check.several("parameters", parameters, "an iterable of tensors")
-    learned = [p for p in walked if _check.floating("parameters", p).requires_grad]
+    learned = [p for p in _check.each_floating("parameters", parameters) if p.requires_grad]
     if not learned:
         raise ValueError(
             "parameters holds none that requires a gradient: call model.parameters() anew for "
@@ -56,5 +55,6 @@ def _gradient_norm(name: str, term: Tensor, parameters: list[Tensor]) -> Tensor:
         found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
         for gradient in found:
             if gradient is not None:
-                squares = squares + _check.at_least_single("gradient", gradient).square().sum()
+                whole = gradient.to_dense()  # an embedding's may be sparse
+                squares = squares + _check.at_least_single("gradient", whole).square().sum()
     return squares.sqrt()

@@ -121,7 +121,8 @@ def _select(logits: Tensor, rows: Tensor) -> Tensor:
     """`logits` of the galaxies `rows`, after the checks of these."""
     if not isinstance(rows, Tensor) or rows.dtype != torch.int64:
         got = rows.dtype if isinstance(rows, Tensor) else type(rows).__name__
-        raise TypeError(f"rows must be a tensor of int64, got {got}: give the galaxies' numbers")
+        mend = ": call rows.nonzero().squeeze(-1)" if got == torch.bool else ""
+        raise TypeError(f"rows must be a tensor of int64, the galaxies' numbers, got {got}{mend}")
     if rows.ndim != 1 or logits.ndim < 2:
         raise ValueError(
             f"rows must have shape (M,) and logits (N, ..., C), got {tuple(rows.shape)} and "

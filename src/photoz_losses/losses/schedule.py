@@ -93,7 +93,9 @@ class WeightSchedule(Float64Module):
                 f"ask for 'linear' or 'cosine'"
             )
         if kind != "constant" and not steps:
-            raise ValueError(f"steps must be at least 1 for kind {kind!r}: the length of its ramp")
+            raise ValueError(
+                f"steps must be at least 1 for kind {kind!r}, got 0: give the length of its ramp"
+            )
         # not of shape (), which torch.compile takes for a Python number where it is float64
         self.register_buffer("_value", torch.zeros(1, dtype=torch.float64), persistent=False)
         self._go_to(0)

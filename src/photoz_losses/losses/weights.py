@@ -225,7 +225,8 @@ def _check_names(names: Iterable[str], at_least: int) -> tuple[str, ...]:
     if isinstance(names, str) or not all(isinstance(name, str) for name in taken):
         raise TypeError(f"names must be {expected}, got {names!r}")
     if len(taken) < at_least:
-        raise ValueError(f"names must be at least {at_least}, got {len(taken)}: {list(taken)}")
+        least = "one name" if at_least == 1 else f"{at_least} names"
+        raise ValueError(f"names must hold at least {least}, got {list(taken)}")
     if len(set(taken)) < len(taken):
         raise ValueError(f"names must differ, got {list(taken)}")
     return taken
@@ -236,9 +237,12 @@ def _read(names: tuple[str, ...], terms: Mapping[str, Tensor]) -> Tensor:
     _check.mapping("terms", terms)
     if missing := [name for name in names if name not in terms]:
         raise ValueError(f"terms must hold {missing[0]!r}, got {', '.join(terms) or 'none'}")
-    values = torch.stack([_check.floating(name, terms[name]) for name in names])
+    values = torch.stack([_check.floating(f"terms[{name!r}]", terms[name]) for name in names])
     if values.ndim != 1:
-        raise ValueError(f"terms must be scalars, got shape {tuple(values.shape[1:])}")
+        raise ValueError(
+            f"terms must be scalars, got shape {tuple(values.shape[1:])}: make them with "
+            f"reduction='mean'"
+        )
     if _check.can_read_free(values):
         for name, value in zip(names, values.tolist(), strict=True):
             if value < 0:

@@ -21,10 +21,8 @@ def read_weights(weights: Tensor, like: Tensor, name: str) -> Tensor:
 
     A weight that is negative or not finite and escaped the check becomes NaN.
     """
-    if not isinstance(weights, Tensor):
-        raise TypeError(f"weights must be a torch.Tensor, got {type(weights).__name__}")
-    if weights.is_complex():
-        raise TypeError(f"weights must be real, got {weights.dtype}")
+    if _check.dense("weights", weights).is_complex():
+        raise TypeError(f"weights must be real, got {weights.dtype}: call weights.real")
     replicas = weights.ndim - like.ndim
     if replicas < 0 or weights.shape[replicas:] != like.shape:
         _check.same_shape("weights", weights, like.shape, name)
@@ -39,7 +37,7 @@ def read_weights(weights: Tensor, like: Tensor, name: str) -> Tensor:
                 "a weight of 0 leaves a galaxy out"
             )
         if not bool(weights.sum(-1).isfinite().all()):
-            raise ValueError("weights must have a finite sum: divide them by the largest")
+            raise ValueError("weights must have a finite sum, got infinity: divide by the largest")
         return weights
     return torch.where((weights >= 0) & weights.isfinite(), weights, torch.nan)
 

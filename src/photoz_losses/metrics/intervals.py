@@ -232,7 +232,9 @@ def _levels(level: float | Sequence[float] | Tensor) -> Tensor:
     else:
         levels = torch.from_numpy(_check.numbers("level", level))
     if _check.can_read_free(levels) and not bool(((levels >= 0) & (levels <= 1)).all()):
-        raise ValueError("level must lie in [0, 1]: give fractions, not percentages")
+        raise ValueError(
+            f"level must lie in [0, 1], got {_check.span(levels)}: give fractions, not percentages"
+        )
     return levels
 
 

@@ -99,7 +99,10 @@ class FilterSet:
 
 def _response(name: str, values: Any, wavelength: Tensor) -> Tensor:
     if wavelength[0] <= 0:
-        raise ValueError(f"wavelengths of {name} must be positive, in Angstrom")
+        raise ValueError(
+            f"wavelengths of {name} must be positive, in Angstrom, got {wavelength[0].item():g}: "
+            f"undo their logarithm, or drop those"
+        )
     response = torch.from_numpy(_check.numbers(f"responses of {name}", values))
     _check.same_shape(f"responses of {name}", response, wavelength.shape, "its wavelengths")
     if not (response.isfinite().all() and (response >= 0).all() and (response > 0).any()):

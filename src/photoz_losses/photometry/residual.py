@@ -105,7 +105,10 @@ def flux_residual(
     _check.instance("photometry", photometry, SyntheticPhotometry)
     _check.instance("bins", bins, RedshiftBins)
     if _check.floating("flux", flux).ndim < 2:
-        raise ValueError(f"flux must have shape (N, L), got {tuple(flux.shape)}: unsqueeze(0)")
+        raise ValueError(
+            f"flux must have shape (N, L), got {tuple(flux.shape)}: for one spectrum call "
+            f"flux.unsqueeze(0)"
+        )
     valid = _trusted(flux, ivar, valid)
     if min_snr > 0 and ivar is None:
         raise ValueError(f"min_snr = {min_snr} needs ivar, the inverse variance of flux")
@@ -170,7 +173,10 @@ def relative_variance(
     """
     _check.instance("photometry", photometry, SyntheticPhotometry)
     if _check.floating("flux", flux).ndim < 2:
-        raise ValueError(f"flux must have shape (N, L), got {tuple(flux.shape)}: unsqueeze(0)")
+        raise ValueError(
+            f"flux must have shape (N, L), got {tuple(flux.shape)}: for one spectrum call "
+            f"flux.unsqueeze(0)"
+        )
     valid = _trusted(flux, ivar, valid)
     with torch.no_grad():
         one = torch.ones(1, dtype=torch.float64, device=flux.device)

@@ -71,15 +71,24 @@ class Spectra:
             _check.floating(name, getattr(self, name))
         _check.increasing("wavelength", self.wavelength, at_least=2)
         if self.flux.ndim != 2:
-            raise ValueError(f"flux must have shape (N, L), got {tuple(self.flux.shape)}")
+            raise ValueError(
+                f"flux must have shape (N, L), got {tuple(self.flux.shape)}: for one spectrum "
+                f"call flux.unsqueeze(0)"
+            )
         _check.same_shape("flux", self.flux, (len(self.flux), len(self.wavelength)), "the grid")
         _check.same_shape("ivar", self.ivar, self.flux.shape, "flux")
         _check.mask("valid", self.valid, self.flux.shape, "flux")
         _check.same_shape("z", self.z, self.flux.shape[:1], "the spectra")
         if not self.flux[self.valid].isfinite().all():
-            raise ValueError("flux must be finite at valid pixels: mark the others invalid")
+            raise ValueError(
+                "flux must be finite at valid pixels, got NaN or infinity: mark those pixels "
+                "invalid, valid=flux.isfinite()"
+            )
         if not (self.ivar >= 0).all():
-            raise ValueError("ivar must not be negative or NaN: 0 marks an untrusted pixel")
+            raise ValueError(
+                f"ivar must not be negative or NaN, got {_check.span(self.ivar)}: 0 marks an "
+                f"untrusted pixel"
+            )
 
     def __len__(self) -> int:
         return len(self.flux)

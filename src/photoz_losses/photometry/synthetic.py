@@ -264,7 +264,10 @@ class SyntheticPhotometry(Float64Module):
             raise ValueError("nu must have shape (..., C), got a scalar: call nu.reshape(1)")
         _check.broadcast(name, values.shape[:-1], "nu", nu.shape[:-1])
         if _check.can_read_free(nu) and not bool(((nu > 0) & nu.isfinite()).all()):
-            raise ValueError("nu = (1 + z) / (1 + z_spec) must be positive and finite")
+            raise ValueError(
+                f"nu = (1 + z) / (1 + z_spec) must be positive and finite, got {_check.span(nu)}: "
+                f"give redshifts above -1"
+            )
         if valid is not None:
             _check.mask("valid", valid, values.shape, name)
         if _check.can_read_free(values):

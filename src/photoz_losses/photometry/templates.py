@@ -185,7 +185,10 @@ class Templates:
         """
         grid, stretch = self._read(wavelength, z)
         if _check.floating("flux", flux).ndim != 2:
-            raise ValueError(f"flux must have shape (N, L), got {tuple(flux.shape)}: unsqueeze(0)")
+            raise ValueError(
+                f"flux must have shape (N, L), got {tuple(flux.shape)}: for one spectrum call "
+                f"flux.unsqueeze(0)"
+            )
         _check.same_shape("flux", flux, (len(stretch), len(grid)), "redshifts, wavelengths")
         _check.same_shape("ivar", _check.floating("ivar", ivar), flux.shape, "flux")
         values, weights = _numpy(flux), _numpy(ivar)

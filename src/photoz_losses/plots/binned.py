@@ -53,13 +53,14 @@ def plot_binned(
     """
     edges, values = numbers(edges), numbers(values)
     if len(edges) < 2 or not (np.diff(edges) > 0).all():
-        raise ValueError("edges must increase strictly, and be at least two")
+        raise ValueError(f"edges must increase strictly, at least two, got {edges}: sort them")
     others = {"errors": errors, "counts": counts}
     given = {name: numbers(value) for name, value in others.items() if value is not None}
     for name, value in ({"values": values} | given).items():
         if len(value) != len(edges) - 1:
             raise ValueError(
-                f"{name} must have {len(edges) - 1} numbers, one a bin, not {len(value)}"
+                f"{name} must hold one number a bin, {len(edges) - 1}, got {len(value)}: give one "
+                f"edge more than values"
             )
     ax = axes_or_new(ax, figsize=(5.4, 3.6))
     if "counts" in given:

@@ -19,7 +19,7 @@ def check_images(images: Tensor, *, square: bool = False) -> None:
             f"call images.unsqueeze(0)"
         )
     if 0 in images.shape[-2:]:
-        raise ValueError(f"images must have pixels, got shape {tuple(images.shape)}")
+        raise ValueError(f"images must have pixels, got shape {tuple(images.shape)}: leave it out")
     if square and images.shape[-2] != images.shape[-1]:
         raise ValueError(
             f"images must be square to be turned, got {tuple(images.shape[-2:])} pixels: cut them"
@@ -28,12 +28,7 @@ def check_images(images: Tensor, *, square: bool = False) -> None:
 
 def pixel_mask(name: str, value: Tensor, images: Tensor) -> Tensor:
     """`value`, of shape (N, H, W) or that of `images`, to be broadcast to `images`; else errors."""
-    if not isinstance(value, Tensor):
-        raise TypeError(
-            f"{name} must be a torch.Tensor, got {type(value).__name__}: "
-            f"wrap it in torch.as_tensor(...)"
-        )
-    if value.dtype != torch.bool:
+    if _check.dense(name, value).dtype != torch.bool:
         raise TypeError(
             f"{name} must be a bool tensor, got {value.dtype}: compare it, {name} > 0 for one"
         )

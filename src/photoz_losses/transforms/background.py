@@ -100,7 +100,10 @@ def resample_background(
         mean, std, sky = _sky_moments(images, sky)
         redrawn = ~mask & images.isfinite() & std.isfinite()
     elif sources is not None:
-        raise ValueError("sources needs a mask, the pixels to be kept, got mask=None")
+        raise ValueError(
+            "sources needs a mask, the pixels to be kept, got mask=None: give both, as "
+            "source_mask returns them"
+        )
     else:
         mean, std, sky = _clipped_moments(images, sigma, iterations, unbiased)
         redrawn = images < mean + sigma * std
@@ -164,9 +167,7 @@ class ResampleBackground(nn.Module):
     ) -> None:
         super().__init__()
         check_clip(sigma, iterations)
-        if mask is not None and (
-            _check.instance("mask", mask, Tensor).ndim != 2 or mask.dtype != torch.bool
-        ):
+        if mask is not None and (_check.dense("mask", mask).ndim != 2 or mask.dtype != torch.bool):
             raise ValueError(
                 f"mask must be a bool tensor of shape (H, W), one for all images, got {mask.dtype} "
                 f"of shape {tuple(mask.shape)}: hand masks of single images to the call"

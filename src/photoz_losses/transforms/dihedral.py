@@ -39,12 +39,17 @@ def dihedral(images: Tensor, element: Tensor) -> Tensor:
     [[[[1.0, 2.0], [3.0, 4.0]]], [[[2.0, 4.0], [1.0, 3.0]]]]
     """
     check_images(images, square=True)
-    _check.instance("element", element, Tensor)
+    _check.dense("element", element)
     if element.is_floating_point() or element.is_complex() or element.dtype == torch.bool:
-        raise TypeError(f"element must be an integer tensor, got {element.dtype}")
+        raise TypeError(
+            f"element must be an integer tensor, got {element.dtype}: call element.long()"
+        )
     _check.same_shape("element", element, images.shape[:1], "the batch")
     if _check.can_read_free(element) and not bool(((element >= 0) & (element < 8)).all()):
-        raise ValueError("element must lie in 0 to 7")
+        raise ValueError(
+            f"element must lie in 0 to 7, one of the eight orientations, got "
+            f"{_check.span(element)}: take element % 8"
+        )
     sources = _sources(images.shape[-1], images.device)[element.to(images.device)]
     pixels = images.flatten(2)
     turned = pixels.gather(-1, sources.unsqueeze(1).expand_as(pixels)).view(images.shape)

@@ -70,7 +70,10 @@ def rotate(
     angle = _check.at_least_single("angle", angle)
     _check.same_shape("angle", angle, images.shape[:1], "the batch")
     if _check.can_read_free(angle) and not bool(angle.isfinite().all()):
-        raise ValueError("angle must be finite, got NaN or infinity")
+        raise ValueError(
+            f"angle must be finite, in radians, got {_check.span(angle)}: give 0 where an image is "
+            f"to stay"
+        )
     pixels = images.to(torch.promote_types(images.dtype, torch.float32))
     cos, sin = (f(angle).to(pixels)[:, None, None] for f in (torch.cos, torch.sin))
     offset = torch.arange(crop, device=pixels.device, dtype=pixels.dtype) - (crop - 1) / 2
