@@ -40,7 +40,7 @@ def difference(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
     if np.ptp(pairs) == 0:  # of the reference with itself
         return Difference(*5 * [float(pairs[0])])
     ends = stats.bootstrap(
-        (pairs,), np.mean, n_resamples=10_000, method="percentile", rng=0
+        (pairs,), np.mean, n_resamples=10_000, method="percentile", random_state=0
     ).confidence_interval
     student = stats.ttest_1samp(pairs, 0.0).confidence_interval()
     return Difference(*map(float, (pairs.mean(), *ends, *student)))

@@ -43,8 +43,10 @@ def read_arrays(path: Path) -> dict[str, Array]:
 def write_arrays(path: Path, suffix: str, arrays: Mapping[str, Array]) -> None:
     """Write `path`, which may end in anything, in the format of `suffix`."""
     if suffix == ".npz":
-        with path.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+        with path.open("wb") as file, ZipFile(file, "w") as archive:  # as np.savez does, but that
+            for name, array in arrays.items():  # takes allow_pickle for an array before NumPy 2.1
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
         return
     h5py = _h5py()
     content = BytesIO()  # HDF5 itself ends the process where the disk is full
