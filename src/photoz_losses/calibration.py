@@ -127,6 +127,8 @@ class TemperatureScaling(_Calibration):
             If the log score falls for ever as T goes to 0 or to infinity (to 1e-3 or 1e3): truths
             all in the densest bins, or in bins that are no denser than others; if a true redshift
             lies where the logit is minus infinity; if there is no galaxy.
+        TypeError
+            If `logits` or `z_spec` is not floating-point.
         """
         log_probs, z_spec = self._validation(logits, z_spec)
         log_widths = self.bins.widths.log()
@@ -239,6 +241,8 @@ class PITRecalibration(_Calibration):
         ------
         ValueError
             If there are fewer galaxies than segments.
+        TypeError
+            If `logits` or `z_spec` is not floating-point.
         """
         log_probs, z_spec = self._validation(logits, z_spec)
         N = len(z_spec)

@@ -112,8 +112,8 @@ def table(spectra=SPECTRA, bins=BINS, photometry=PHOTOMETRY, **options):
 for fault, call, error, *says in (
     ("no spectra", lambda: table([]), ValueError, "spectra"),
     ("a number for spectra", lambda: table(3), TypeError, "spectra", "int"),
-    ("bins and photometry swapped", lambda: table(SPECTRA, PHOTOMETRY, BINS), TypeError, "bins"),
-    ("chunk", lambda: table(chunk=0), ValueError, "chunk"),
+    ("bins and photometry swapped", lambda: table(SPECTRA, PHOTOMETRY, BINS), TypeError, "photo"),
+    ("chunk", lambda: table(chunk=0), ValueError, "chunk", "at least 1"),
     ("dtype", lambda: table(dtype=torch.int64), ValueError, "dtype"),
     (
         "a redshift outside",

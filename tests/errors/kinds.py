@@ -30,7 +30,16 @@ NAME = (
 )  # of a term: a key of the mapping, which Python itself asks to be hashable
 ANY_TRUTH = {"validate"}  # taken as it is
 LENGTHS = {("FilterSet", key) for key in ("names", "wavelengths", "responses")}  # of a set too
-SAID = {"new": "logits", "term": ""}  # under which name, where not under its own
+DEFAULT = {  # None is the default here, not elsewhere
+    *{("save_predictions", key) for key in ("z_spec", "object_id")},
+    *{("FluxTable.build", key) for key in ("z_spec", "object_ids", "min_snr")},
+}
+OTHER = {  # errors of another class
+    ("FluxTable", "index"): IndexError,
+    ("FluxTable.build", "dtype"): ValueError,
+    ("FluxTable.build", "z_spec"): ValueError,  # Spectra carry theirs
+}
+SAID = {"new": "logits", "term": "", "object_id": "id"}  # under which name, where not under its own
 
 
 def spoilt(name, key, value):
@@ -42,7 +51,8 @@ def spoilt(name, key, value):
 
 for name, call in CALLS.items():
     for key in call.arguments:
-        error, said = ValueError if key in ONE_OF else TypeError, SAID.get(key, key)
+        error = OTHER.get((name, key), ValueError if key in ONE_OF else TypeError)
+        said = SAID.get(key, key)
         of_set = ValueError if key == "cosmology" or (name, key) in LENGTHS else error
         if (name, key) == NAME or key in ANY_TRUTH:
             continue
@@ -50,7 +60,7 @@ for name, call in CALLS.items():
             f"{name}: {key} a set",
             lambda n=name, k=key: spoilt(n, k, {1, 2}), of_set, said,
         )  # fmt: skip
-        if key in OPTIONAL or (key == "bins" and name in BY_BINS):
+        if key in OPTIONAL or (name, key) in DEFAULT or (key == "bins" and name in BY_BINS):
             continue
         case(
             f"{name}: {key} None",

@@ -42,7 +42,7 @@ CASE = "    - "
 def message(error: Exception) -> str:
     """What a user sees in one line, with the folder of these tests and addresses left out."""
     text = str(error).replace(str(Path(__file__).parent), "FOLDER")
-    text = re.sub(rf"{re.escape(gettempdir())}\S*?(?=/predictions)", "FOLDER", text)
+    text = re.sub(rf"{re.escape(gettempdir())}\S*?(?=/(predictions|p\.npz))", "FOLDER", text)
     return f"{type(error).__name__}: " + re.sub(r" at 0x[0-9a-f]+", "", text).replace("\n", "\\n")
 
 

@@ -6,6 +6,8 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -14,9 +16,10 @@ from torch import Tensor, nn
 import photoz_losses as p
 from photoz_losses import RedshiftBins, metrics, transforms
 from photoz_losses.calibration import PITRecalibration, TemperatureScaling
-from photoz_losses.io import to_qp
+from photoz_losses.io import from_qp, save_predictions, to_qp
 from photoz_losses.photometry import (
     FilterSet,
+    FluxTable,
     Spectra,
     SyntheticPhotometry,
     Templates,
@@ -44,10 +47,15 @@ TRUTHS = torch.tensor([0.25, 0.15, 0.05, 0.35]).repeat(10)
 
 @dataclass(frozen=True)
 class Call:
-    """A public callable and valid arguments by name."""
+    """A public callable, or what calls it, and valid arguments by name."""
 
     function: Callable[..., Any]
     arguments: dict[str, Any]
+
+    @property
+    def of(self) -> Callable[..., Any]:
+        """What is called and documented."""
+        return getattr(self.function, "of", self.function)
 
     def fresh(self) -> dict[str, Any]:
         """Arguments of the call's own; bins and what is not data are shared."""
@@ -65,6 +73,12 @@ def add(name: str, function: Callable[..., Any], /, **arguments: Any) -> None:
     CALLS[name] = Call(function, arguments)
 
 
+def calls(of: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, marked as what calls a public one."""
+    function.of = of
+    return function
+
+
 def module(kind: Callable[..., Any], *inputs: str) -> Callable[..., Any]:
     """A function that makes the Module from the options and calls it with the `inputs`."""
 
@@ -72,7 +86,7 @@ def module(kind: Callable[..., Any], *inputs: str) -> Callable[..., Any]:
         given = {key: arguments.pop(key) for key in inputs if key in arguments}
         return kind(**arguments)(**given)
 
-    return call
+    return calls(kind, call)
 
 
 def streaming(kind: Callable[..., Any], *inputs: str) -> Callable[..., Any]:
@@ -84,7 +98,7 @@ def streaming(kind: Callable[..., Any], *inputs: str) -> Callable[..., Any]:
         metric.update(**given)
         return metric.compute()
 
-    return call
+    return calls(kind, call)
 
 
 def pixels(images: Tensor) -> Tensor:
@@ -191,7 +205,7 @@ def total(*, weight: Any, term: Any, weighting: Any, **inputs: Any) -> Any:
 
 add(
     "TotalLoss",
-    total,
+    calls(p.TotalLoss, total),
     weight=1.0,
     term=p.RedshiftCrossEntropy(BINS),
     weighting=None,
@@ -287,7 +301,7 @@ def Binned(*, metric: Any, edges: Any, z_phot: Any, z_spec: Any, by: Any) -> Any
 PAIR = {"z_phot": Z + 0.01, "z_spec": Z}
 add(
     "metrics.standard_error",
-    standard_error,
+    calls(metrics.standard_error, standard_error),
     metric=metrics.mad,
     **PAIR,
     n_boot=3,
@@ -295,8 +309,16 @@ add(
     chunk_size=2,
 )
 BY = {"by": Z.clone(), "edges": [0.0, 0.2, 0.4]}
-add("metrics.binned", binned, metric=metrics.mad, **PAIR, **BY, n_boot=2, generator=None)
-add("metrics.Binned", Binned, metric=metrics.MAD(), **PAIR, **BY)
+add(
+    "metrics.binned",
+    calls(metrics.binned, binned),
+    metric=metrics.mad,
+    **PAIR,
+    **BY,
+    n_boot=2,
+    generator=None,
+)
+add("metrics.Binned", calls(metrics.Binned, Binned), metric=metrics.MAD(), **PAIR, **BY)
 
 # Calibration --------------------------------------------------------------------------------------
 
@@ -305,7 +327,7 @@ def calibrated(kind: Callable[..., Any]) -> Callable[..., Any]:
     def call(*, bins: Any, logits: Any, z_spec: Any, new: Any, **options: Any) -> Any:
         return kind(bins, **options).fit(logits, z_spec)(new)
 
-    return call
+    return calls(kind, call)
 
 
 CALIBRATION = {"bins": BINS, "logits": MANY, "z_spec": TRUTHS, "new": LOGITS}
@@ -330,7 +352,7 @@ add(
     chunk_bytes=2**16,
 )
 NU = torch.tensor([[1.0, 0.9], [1.0, 1.1]])
-add("photometry", PHOTOMETRY, flux=FLUX, nu=NU, valid=VALID)
+add("photometry", PHOTOMETRY.forward, flux=FLUX, nu=NU, valid=VALID)
 add("photometry.evaluate", PHOTOMETRY.evaluate, flux=FLUX, nu=NU, valid=VALID)
 add("photometry.variance", PHOTOMETRY.variance, ivar=FLUX, nu=NU, valid=VALID)
 add(
@@ -415,3 +437,63 @@ add("rotation_derivative", p.rotation_derivative, model=pixels, images=IMAGES)
 # Densities for others -----------------------------------------------------------------------------
 
 add("to_qp", to_qp, probs=PROBS, bins=BINS)
+add("from_qp", from_qp, ensemble=to_qp(PROBS, BINS), bins=BINS, max_outside=0.1)
+
+
+def save(**arguments: Any) -> None:
+    with TemporaryDirectory() as folder:
+        save_predictions(Path(folder, "p.npz"), **arguments)
+
+
+add(
+    "save_predictions",
+    calls(save_predictions, save),
+    probs=PROBS,
+    bins=BINS,
+    z_spec=Z,
+    object_id=[1, 2],
+    r=Z,
+)
+
+# Tables -------------------------------------------------------------------------------------------
+
+
+def table(**arguments: Any) -> FluxTable:
+    return FluxTable.build(**arguments, progress=False)
+
+
+add(
+    "FluxTable.build",
+    calls(FluxTable.build, table),
+    spectra=Spectra(**SPECTRA),
+    bins=BINS,
+    photometry=PHOTOMETRY,
+    z_spec=None,
+    object_ids=["a", "b"],
+    dtype=torch.float32,
+    chunk=1,
+    **OPTIONS,
+)
+TABLE = table(spectra=Spectra(**SPECTRA), bins=BINS, photometry=PHOTOMETRY)
+add("FluxTable", calls(FluxTable, lambda index: TABLE[index]), index=torch.tensor([1, 0]))
+
+# What takes no user's numbers, or only paths and what files hold ----------------------------------
+
+EXCUSED = {
+    "Views": "a result",
+    "metrics.PRESETS": "data",
+    "metrics.PerBin": "a result",
+    "metrics.PhotoZMetrics": "made by photo_z_metrics",
+    "metrics.Preset": "data",
+    "io.Predictions": "a result",
+    "io.load_predictions": "a path: tests/files damages what it reads",
+    "photometry.read_sdss_spectra": "a path: tests/files damages what it reads",
+    "transforms.SourceMask": "a result",
+    "report.write_report": "takes seconds: cases in tests/errors",
+    **{
+        f"plots.plot_{name}": "draws: cases in tests/errors"
+        for name in (
+            *("binned", "coverage", "densities", "gallery", "nz", "pit", "pp", "redshifts"),
+        )
+    },
+}

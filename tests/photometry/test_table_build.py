@@ -152,7 +152,7 @@ OTHER_GRID = Spectra(GRID + 1, SPECTRA.flux, SPECTRA.ivar, SPECTRA.z, SPECTRA.va
         (SPECTRA, {"object_ids": [0.5] * 10}, TypeError, "text or integers, got 0.5"),
         (SPECTRA, {"object_ids": ["x" * 65] * 10}, ValueError, "must fit 64 bytes.*shorten"),
         (SPECTRA, {"dtype": torch.bfloat16}, ValueError, "dtype must be torch.float16 or"),
-        (SPECTRA, {"chunk": 0}, ValueError, "chunk must be a positive number of galaxies, got 0"),
+        (SPECTRA, {"chunk": 0}, ValueError, "chunk must be at least 1, got 0"),
         (SPECTRA, {"dimming": "dust"}, ValueError, "dimming must be one of"),
         (SPECTRA, {"client": "here"}, TypeError, "client must be a distributed.Client, got str"),
     ],

@@ -191,10 +191,10 @@ def _read(path: Path, arrays: Mapping[str, Array]) -> Predictions:
 
 def _per_galaxy(name: str, arrays: Mapping[str, Array], galaxies: int) -> Array:
     array = arrays[name]
-    if name not in NEEDED and array.shape != (galaxies,):
-        raise ValueError(f"{name} must have shape ({galaxies},), as probs, got {array.shape}")
     if array.dtype.kind == "O":
         raise TypeError(f"{name} must be numbers or strings, got Python objects")
+    if name not in NEEDED and array.shape != (galaxies,):
+        raise ValueError(f"{name} must have shape ({galaxies},), as probs, got {array.shape}")
     if name == "id" and array.dtype.kind not in "iuUS":
         raise TypeError(f"id must be of integers or strings, got {array.dtype}")
     return array

@@ -85,7 +85,7 @@ def from_qp(ensemble: Any, bins: RedshiftBins, *, max_outside: float = 1e-6) -> 
         If more than `max_outside`, or everything, of a density lies outside the bins, or its CDF
         falls or is NaN.
     TypeError
-        If `ensemble` has no ``cdf``.
+        If `ensemble` has no ``cdf``, or `bins` are no `RedshiftBins`.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def from_qp(ensemble: Any, bins: RedshiftBins, *, max_outside: float = 1e-6) -> 
         raise TypeError(f"ensemble must be a qp.Ensemble, got {type(ensemble).__name__}")
     if not 0 <= _check.number("max_outside", max_outside) <= 1:
         raise ValueError(f"max_outside must lie in [0, 1], got {max_outside}")
-    edges = to_array(bins.edges)
+    edges = to_array(_check.instance("bins", bins, RedshiftBins).edges)
     mass = _masses_of_histograms(ensemble, edges)
     if mass is None:
         mass = np.diff(np.reshape(ensemble.cdf(edges), (-1, len(edges))), axis=-1)

@@ -120,6 +120,8 @@ def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
     ValueError
         If there is no parameter: a generator that an earlier step used up would otherwise switch
         the penalty off without a word.
+    TypeError
+        If a parameter is not a dense floating-point tensor.
 
     Examples
     --------

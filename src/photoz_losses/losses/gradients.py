@@ -32,6 +32,8 @@ def gradient_norms(terms: Mapping[str, Tensor], parameters: Iterable[Tensor]) ->
     ------
     ValueError
         If no parameter requires a gradient: a generator that was used up would give zeros.
+    TypeError
+        If a parameter or a term is not a floating-point tensor.
 
     Examples
     --------

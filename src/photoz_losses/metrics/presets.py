@@ -173,6 +173,8 @@ def photo_z_metrics(
     ------
     ValueError
         If the preset is unknown.
+    TypeError
+        If `bins` are no `RedshiftBins`.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """Galaxies from memory, from a stream or from files, cut into the chunks of a table."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain, count, islice
@@ -200,6 +200,11 @@ def _check_grid(spectra: Any, photometry: SyntheticPhotometry) -> None:
 
 def _names(object_ids: Iterable[str | int]) -> Iterable[str]:
     """Ids as text: a list where there are as many as can be counted, else one after another."""
+    if isinstance(object_ids, Set | Mapping):
+        raise TypeError(
+            f"object_ids must be in the order of the galaxies, got {type(object_ids).__name__}: "
+            f"give a list"
+        )
     if hasattr(object_ids, "tolist"):
         object_ids = object_ids.tolist()
     names = map(_name, object_ids)

@@ -29,6 +29,8 @@ class FilterSet:
     ValueError
         If lengths disagree, a name comes twice, wavelengths do not increase or are not positive, or
         responses are negative, not finite or all zero.
+    TypeError
+        If a name is no string, or wavelengths or responses are not numbers.
 
     Examples
     --------

@@ -47,6 +47,8 @@ class Spectra:
     ValueError
         If shapes disagree, wavelengths do not increase, a valid flux is not finite, or an inverse
         variance is negative.
+    TypeError
+        If one is no floating-point tensor, or `valid` no bool tensor.
 
     Examples
     --------

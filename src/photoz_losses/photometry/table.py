@@ -43,6 +43,11 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
     every worker of a ``DataLoader`` reads the one copy in the page cache. Each process compares
     each file with its checksum when it opens it; ValueError where a single bit is another.
 
+    Raises
+    ------
+    IndexError
+        In a look-up, if a row is not there, a mask has another length, or `index` is none.
+
     Attributes
     ----------
     bins : RedshiftBins
@@ -134,6 +139,8 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
             If a redshift lies outside the bins (names the object), spectra do not lie on the
             wavelengths of `photometry`, or `path` holds another table (names the differences) or
             one whose header is damaged.
+        TypeError
+            If an argument is of another kind.
         BlockingIOError
             If another process is building the table at `path`.
         OSError
@@ -164,6 +171,8 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         >>> residual.shape, residual.dtype, band_weight.shape
         (torch.Size([2, 4, 1]), torch.float16, torch.Size([2, 1]))
         """
+        least = 0.0 if min_snr is None else min_snr
+        check_options(quadrature, min_coverage, dimming, cosmology, least)
         options = {
             "quadrature": quadrature,
             "min_coverage": float(min_coverage),
@@ -171,13 +180,12 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
             "dimming": dimming,
             "cosmology": cosmology,
         }
-        check_options(**options | {"min_snr": min_snr or 0.0})
-        _check.instance("bins", bins, RedshiftBins)
         _check.instance("photometry", photometry, SyntheticPhotometry)
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype must be torch.float16 or torch.float32, got {dtype}")
-        if not (isinstance(chunk, int) and chunk > 0):
-            raise ValueError(f"chunk must be a positive number of galaxies, got {chunk!r}")
+        _check.instance("bins", bins, RedshiftBins)
+        if not isinstance(dtype, torch.dtype) or dtype not in DTYPES:
+            got = dtype if isinstance(dtype, torch.dtype) else _check.shown(dtype)
+            raise ValueError(f"dtype must be torch.float16 or torch.float32, got {got}")
+        chunk = _check.count("chunk", chunk, 1)
         header = _header.describe(bins, photometry, options, dtype, chunk)
         known, pieces = _pieces.cut(spectra, bins, photometry, chunk, z_spec, object_ids)
         begun = nullcontext() if path is None else _build.begun(Path(path).resolve(), header, known)
