@@ -292,8 +292,11 @@ def test_each_draws_on_the_axes_given_or_on_new_ones(given):
         ),
         (lambda: plot_gallery(torch.ones(5, 4, 4), HALVES, BINS, axes=[None]), "axes must be two"),
         (lambda: plot_binned([0, 2, 1], Z), "edges must increase"),
-        (lambda: plot_binned([0, 1], Z), "values must have 1 numbers"),
-        (lambda: plot_binned([0, 1, 2], Z, counts=[1]), "counts must have 2 numbers"),
+        (lambda: plot_binned([0, 1], Z), "values must hold one number a bin"),
+        (
+            lambda: plot_binned([0, 1, 2], Z, counts=[1]),
+            "counts must hold one number a bin",
+        ),
         (lambda: plot_nz(HALVES[:0], Z[:0], BINS), "probs must have shape"),
         (lambda: plot_nz(HALVES, Z + 9, BINS), "z_spec must lie in"),
         (lambda: plot_coverage(Z, [0.5]), "level and coverage must agree"),

@@ -182,7 +182,8 @@ def _on_cluster(
         raise TypeError(
             f"client must be a distributed.Client, got {type(client).__name__}: Client(cluster)"
         )
-    everywhere = client.scatter(work, broadcast=True)
+    # without a hash: a build that follows a failed one would find the same key as it is released
+    everywhere = client.scatter(work, broadcast=True, hash=False)
     running: dict[Any, tuple[Piece, Any]] = {}
     ended = as_completed()
 
