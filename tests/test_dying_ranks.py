@@ -126,6 +126,7 @@ def test_when_a_rank_dies_the_others_stop_with_an_error(scenario, code, ranks):
         assert re.search(f"RuntimeError: .*({GONE})", other.complaints), other.complaints
 
 
+@pytest.mark.slow
 @needs_gloo
 def test_when_a_rank_hangs_the_others_stop_after_the_timeout_of_the_group():
     *others, hanging = endings(hung_in_a_step, 3)

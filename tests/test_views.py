@@ -207,7 +207,7 @@ def test_the_norms_of_a_method_are_found():
     np.testing.assert_allclose(norm.running_mean, moments(images)[0])
 
 
-@pytest.mark.parametrize("fullgraph", [False, True])
+@pytest.mark.parametrize("fullgraph", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_compiled_norms_learn_from_the_images_as_well(fullgraph):
     norm, (images, _) = nn.BatchNorm2d(BANDS).double(), batch()
 

@@ -318,6 +318,7 @@ LOSSES = [
         lambda **options: FromNoisySpectra(grid(), photometry(), min_snr=MIN_SNR, **options),
         _from_noisy_spectra,
         *("spectrum", "z_spec", "ivar"),
+        option=True,
     ),
     *(entry for distance in ("l2", "symmetric_kl", "cramer") for entry in _between_views(distance)),
     *OPTIONS,

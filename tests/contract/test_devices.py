@@ -67,7 +67,7 @@ def fake_arguments(entry, dtype: torch.dtype) -> list[Tensor]:
 
 
 @needs_fake_cuda
-@law(*COMPUTES)
+@law(*COMPUTES, dear=True)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_runs_on_fake_cuda(entry, dtype):
     if dtype == torch.bfloat16 and entry.kind == "view":
@@ -108,7 +108,7 @@ class Copies(TorchDispatchMode):
 
 
 @needs_fake_cuda
-@law(*COMPUTES)
+@law(*COMPUTES, dear=True)
 def test_sends_nothing_to_a_device(entry):
     mode = FakeTensorMode()
     module = on_fake_cuda(mode, module_of(entry))

@@ -192,6 +192,7 @@ def test_the_rendered_catalogue_is_read_from_its_file(tmp_path):
     assert torch.equal(spectra.z, drawn.z_spec[[4, 1]])
 
 
+@pytest.mark.slow
 def test_the_rendered_galaxies_have_a_residual_each(tmp_path):
     bins = RedshiftBins.uniform(0.0, 0.4, 20)
     load_galaxies(10, cache=tmp_path, workers=1, progress=False)

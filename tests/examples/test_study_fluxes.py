@@ -209,6 +209,7 @@ def found(folder):
     return json.loads(json.dumps(search.summary(folder), allow_nan=False))
 
 
+@pytest.mark.slow
 def test_pruning_prunes_the_worse_half(found):
     pruned = [trial for trial in found["trials"] if trial["pruned"]]
     complete = [trial for trial in found["trials"] if not trial["pruned"]]
@@ -223,6 +224,7 @@ def test_pruning_prunes_the_worse_half(found):
         assert len(ahead) >= 10
 
 
+@pytest.mark.slow
 def test_summary(found):
     assert [trial["number"] for trial in found["trials"]] == [*range(24)]
     for trial in found["trials"]:
@@ -239,6 +241,7 @@ def test_summary(found):
     assert found["settings"] == {"what": "bowl"}
 
 
+@pytest.mark.slow
 def test_summary_is_the_same_twice(folder, found):
     assert search.summary(folder) == found
 
@@ -249,6 +252,7 @@ def test_no_study_no_summary(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_plots_need_the_summary_alone(found):
     figure, ax = pyplot.subplots()
     search.plot_importances(found, ax)
@@ -367,6 +371,7 @@ def test_a_trial_in_work_is_left_to_who_works_on_it(tmp_path):
     assert [t.state.name for t in trials_of(tmp_path)] == ["FAIL", "FAIL", "RUNNING", "WAITING"]
 
 
+@pytest.mark.slow
 def test_search_on_validation_galaxies_alone(data, tmp_path, monkeypatch):
     """The command, with the held-out galaxies unreadable."""
     hidden = data._replace(test=fluxes.Sample(*(torch.full_like(t, torch.nan) for t in data.test)))

@@ -26,6 +26,7 @@ def kill(folder: Path, kills: int, writers: list[str]) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.slow
 def test_a_few_kills_are_survived(tmp_path):
     assert kill(tmp_path, 3, ["table", "npz", "hdf5"])["total"] >= 3
 

@@ -175,7 +175,14 @@ def saved_and_loaded(name, bins, metric):
 
 
 @every
-@pytest.mark.parametrize("how", ["deepcopy", "pickle", "clone", "state_dict"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        *(pytest.param(how, marks=pytest.mark.slow) for how in ("deepcopy", "clone")),
+        "pickle",
+        "state_dict",
+    ],
+)
 @settings(max_examples=6)
 @given(batches(min_batches=2))
 def test_a_copy_goes_on_from_where_the_metric_was(name, how, case):

@@ -107,6 +107,7 @@ def test_compiled_on_other_grids_equals_eager(wavelength, request):
     assert_equal_to_rounding(with_gradients(compiled, *inputs), with_gradients(photometry, *inputs))
 
 
+@pytest.mark.slow
 def test_steep_filters_and_jumps_compile_too():
     filters = FilterSet(
         ["jump", "steep"],

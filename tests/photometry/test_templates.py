@@ -516,6 +516,7 @@ def test_sums_have_the_fluxes_that_kcorrect_gives_the_same_coefficients(kcorrect
     np.testing.assert_allclose(ratio[:, 1:4], 1.0, atol=0.03)
 
 
+@pytest.mark.slow
 def test_templates_are_read_without_importing_kcorrect(kcorrects):
     code = (
         "import sys; from photoz_losses.photometry import Templates; Templates.from_kcorrect();"
