@@ -638,6 +638,8 @@ def test_the_module_names_bad_spectra_and_redshifts():
         module(logits, flux, z_spec + 1)
     with pytest.raises(ValueError, match="flux must have shape"):
         module(logits, flux[:, 1:], z_spec)
+    with pytest.raises(TypeError, match="flux must be a floating-point tensor"):
+        module(logits, flux.long(), z_spec)
     with pytest.raises(
         ValueError, match=r"flux must have shape \(1, \d+\), one spectrum for each row"
     ):
