@@ -18,7 +18,7 @@ from reference import flux_in_band
 from strategies import redshift_bins, redshifts
 
 from photoz_losses import RedshiftBins, flux_residual
-from photoz_losses.photometry import FilterSet, SyntheticPhotometry
+from photoz_losses.photometry import FilterSet, SyntheticPhotometry, relative_variance
 
 COSMOLOGIES = {
     "flat": FlatLambdaCDM(H0=70, Om0=0.3),
@@ -461,6 +461,46 @@ def test_an_empty_batch_gives_an_empty_table():
     assert weight.shape == (0, 2)
 
 
+# Errors of measurement ---------------------------------------------------------------------------
+
+
+def test_pixels_that_nobody_trusts_count_nowhere():
+    photometry = SyntheticPhotometry(GR, COARSE)
+    generator = torch.Generator().manual_seed(1)
+    flux = 1 + torch.rand(3, 200, generator=generator, dtype=torch.float64)
+    ivar = torch.full_like(flux, 100.0)
+    ivar[:, 60:64] = 0.0
+    z_spec = torch.tensor([0.1, 0.2, 0.3])
+    given = {"valid": flux < 1.99, "min_coverage": 0.5}
+    known = {"valid": given["valid"] & (ivar > 0), "min_coverage": 0.5}
+    for got, expected in zip(
+        flux_residual(photometry, flux, z_spec, BINS, ivar=ivar, **given),
+        flux_residual(photometry, flux, z_spec, BINS, **known),
+        strict=True,
+    ):
+        assert torch.equal(got, expected)
+
+
+@pytest.mark.parametrize("quadrature", ["midpoint", "trapezoid"])
+def test_a_band_below_the_least_signal_to_noise_carries_nothing(quadrature):
+    photometry = SyntheticPhotometry(GR, COARSE)
+    flux = 1 + torch.linspace(0, 1, 200, dtype=torch.float64).expand(4, -1)
+    ivar = torch.tensor([1e-6, 1e-3, 1.0, 1e3], dtype=torch.float64).unsqueeze(-1).expand(4, 200)
+    valid = torch.ones(4, 200, dtype=torch.bool)
+    valid[1, 80:90] = False
+    options = {"valid": valid, "min_coverage": 0.3, "quadrature": quadrature}
+    z_spec = torch.full((4,), 0.2)
+    signal = relative_variance(photometry, flux, ivar, valid=valid).rsqrt()
+    plain, used = flux_residual(photometry, flux, z_spec, BINS, **options)
+    for least in (0.5, signal[1, 0].item() * (1 + 1e-9), signal.max().item() / 2):
+        residual, weight = flux_residual(
+            photometry, flux, z_spec, BINS, ivar=ivar, min_snr=least, **options
+        )
+        assert torch.equal(weight, used * (signal >= least))
+        assert torch.equal(residual, plain * weight.unsqueeze(-2))
+        assert 0 < weight.sum() < used.sum()
+
+
 # Errors ------------------------------------------------------------------------------------------
 
 
@@ -496,15 +536,20 @@ FLUX, Z = torch.ones(2, 200), torch.tensor([0.1, 0.2])
         ({"z_spec": Z.long()}, TypeError, "z_spec must be a floating-point"),
         ({"z_spec": Z + 1}, ValueError, r"z_spec must lie in \[0, 0.4\].*widen the bins"),
         ({"z_spec": Z * torch.nan}, ValueError, r"z_spec must lie in \[0, 0.4\].*nan"),
+        ({"photometry": GR}, TypeError, "^photometry must be a SyntheticPhotometry, got FilterSet"),
+        ({"bins": Z}, TypeError, "^bins must be a RedshiftBins, got a Tensor"),
+        ({"min_snr": -1.0, "ivar": FLUX}, ValueError, "min_snr must"),
+        ({"min_snr": 0.5}, ValueError, "min_snr = 0.5 needs ivar"),
         ({"valid": FLUX}, TypeError, "valid must be a bool tensor.*ivar > 0"),
         ({"valid": FLUX[0].bool()}, ValueError, r"valid must have the shape \(2, 200\) of flux"),
         ({"valid": FLUX[:1].bool()}, ValueError, r"valid must have the shape \(2, 200\) of flux"),
     ],
 )
 def test_bad_arguments_are_named_with_the_mend(change, error, message):
-    case = {"flux": FLUX, "z_spec": Z, "bins": BINS} | change
+    photometry = SyntheticPhotometry(GR, COARSE)
+    case = {"photometry": photometry, "flux": FLUX, "z_spec": Z, "bins": BINS} | change
     with pytest.raises(error, match=message):
-        flux_residual(SyntheticPhotometry(GR, COARSE), **case)
+        flux_residual(**case)
 
 
 @pytest.mark.parametrize("in_graph", [False, True])
