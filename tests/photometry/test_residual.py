@@ -471,14 +471,25 @@ def test_pixels_that_nobody_trusts_count_nowhere():
     ivar = torch.full_like(flux, 100.0)
     ivar[:, 60:64] = 0.0
     z_spec = torch.tensor([0.1, 0.2, 0.3])
-    given = {"valid": flux < 1.99, "min_coverage": 0.5}
-    known = {"valid": given["valid"] & (ivar > 0), "min_coverage": 0.5}
-    for got, expected in zip(
-        flux_residual(photometry, flux, z_spec, BINS, ivar=ivar, **given),
-        flux_residual(photometry, flux, z_spec, BINS, **known),
-        strict=True,
-    ):
-        assert torch.equal(got, expected)
+    ivar[:, 120:] = 0.5
+    for valid in (None, flux < 1.99):
+        if valid is not None:
+            ivar = ivar.where(valid, torch.nan)  # of what was not measured it may be anything
+        known = (ivar > 0) if valid is None else valid & (ivar > 0)
+        for got, expected in zip(
+            flux_residual(photometry, flux, z_spec, BINS, ivar=ivar, valid=valid, min_coverage=0.5),
+            flux_residual(photometry, flux, z_spec, BINS, valid=known, min_coverage=0.5),
+            strict=True,
+        ):
+            assert torch.equal(got, expected)
+            assert got.any()
+
+
+def test_a_coverage_of_one_may_be_asked_for():
+    photometry = SyntheticPhotometry(GR, COARSE)
+    residual, weight = flux_residual(photometry, FLUX, Z, BINS, min_coverage=1.0)
+    assert residual.isfinite().all()
+    assert set(weight.unique().tolist()) <= {0.0, 1.0}
 
 
 @pytest.mark.parametrize("quadrature", ["midpoint", "trapezoid"])
@@ -539,7 +550,13 @@ FLUX, Z = torch.ones(2, 200), torch.tensor([0.1, 0.2])
         ({"photometry": GR}, TypeError, "^photometry must be a SyntheticPhotometry, got FilterSet"),
         ({"bins": Z}, TypeError, "^bins must be a RedshiftBins, got a Tensor"),
         ({"min_snr": -1.0, "ivar": FLUX}, ValueError, "min_snr must"),
+        ({"min_snr": np.inf, "ivar": FLUX}, ValueError, "min_snr must"),
+        ({"min_snr": "a", "ivar": FLUX}, TypeError, "^min_snr must be a number"),
         ({"min_snr": 0.5}, ValueError, "min_snr = 0.5 needs ivar"),
+        ({"min_coverage": 1.5}, ValueError, r"min_coverage must lie in \[0, 1\], got 1.5"),
+        ({"min_coverage": "a"}, TypeError, "^min_coverage must be a number"),
+        ({"ivar": -FLUX}, ValueError, "^ivar must not be negative, got -1"),
+        ({"ivar": FLUX[:1]}, ValueError, r"^ivar must have the shape \(2, 200\)"),
         ({"valid": FLUX}, TypeError, "valid must be a bool tensor.*ivar > 0"),
         ({"valid": FLUX[0].bool()}, ValueError, r"valid must have the shape \(2, 200\) of flux"),
         ({"valid": FLUX[:1].bool()}, ValueError, r"valid must have the shape \(2, 200\) of flux"),
