@@ -485,6 +485,20 @@ def test_pixels_that_nobody_trusts_count_nowhere():
             assert got.any()
 
 
+def test_without_a_least_signal_to_noise_no_variance_is_looked_at():
+    """One too small for a number is infinite: it would switch every band off."""
+    photometry = SyntheticPhotometry(GR, COARSE)
+    ivar = torch.full_like(FLUX, 1e308, dtype=torch.float64)
+    assert relative_variance(photometry, FLUX, ivar).isinf().all()
+    for got, expected in zip(
+        flux_residual(photometry, FLUX, Z, BINS, ivar=ivar),
+        flux_residual(photometry, FLUX, Z, BINS),
+        strict=True,
+    ):
+        assert torch.equal(got, expected)
+        assert got.any()
+
+
 def test_a_coverage_of_one_may_be_asked_for():
     photometry = SyntheticPhotometry(GR, COARSE)
     residual, weight = flux_residual(photometry, FLUX, Z, BINS, min_coverage=1.0)
