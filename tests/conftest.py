@@ -38,6 +38,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
+def pytest_runtest_setup() -> None:
+    """Subnormal numbers are no zeros: some of the oldest releases switch them off when loaded."""
+    torch.set_flush_denormal(False)
+
+
 torch.set_num_threads(1)  # many small tensors: a second thread waits more than it works
 
 BESIDE_CHECKOUT = Path(__file__).parents[2] / "shared" / "data"

@@ -273,7 +273,8 @@ def average_views(
     """
     check_images(images, square=views is None)
     _check.calls("model", model)
-    if isinstance(model, nn.Module) and any(part.training for part in model.modules()):
+    inner = getattr(model, "_orig_mod", model)  # a compiled one's own mode may be another
+    if isinstance(inner, nn.Module) and any(part.training for part in inner.modules()):
         raise ValueError(
             "model is in training mode, in which BatchNorm learns from these images and dropout "
             "draws: call model.eval() first"
