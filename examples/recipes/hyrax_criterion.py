@@ -18,7 +18,7 @@ name = "hyrax_criterion.PhotozCriterion"
 ["hyrax_criterion.PhotozCriterion"]
 z_max = 0.4
 n_bins = 100
-cde = 0.05
+cde = 0.002
 """
 
 

@@ -37,9 +37,9 @@ model = nn.Sequential(nn.Linear(4, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(),
 loss = TotalLoss(
     {
         "ce": (1.0, RedshiftCrossEntropy(bins)),
-        "cde": (0.05, CDELoss(bins)),
-        "crps": (1.0, CRPSLoss(bins)),
-        "flux": (1.0, FluxLoss(bins)),
+        "cde": (0.002, CDELoss(bins)),
+        "crps": (100.0, CRPSLoss(bins)),
+        "flux": (0.1, FluxLoss(bins)),
     }
 )
 optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)

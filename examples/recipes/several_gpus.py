@@ -43,7 +43,7 @@ magnitudes, z_spec = sdss_galaxies(1505)
 inputs, z_spec = ((magnitudes - 18) / 2).to(device), z_spec.to(device)
 network = nn.Sequential(nn.Linear(5, 64), nn.GELU(), nn.Linear(64, len(bins))).to(device)
 model = DistributedDataParallel(network)
-loss = TotalLoss({"ce": (1.0, RedshiftCrossEntropy(bins)), "cde": (0.05, CDELoss(bins))})
+loss = TotalLoss({"ce": (1.0, RedshiftCrossEntropy(bins)), "cde": (0.002, CDELoss(bins))})
 loss.to(device)
 optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
 for _ in range(6):

@@ -28,7 +28,7 @@ class Photoz(L.LightningModule):
         hidden = nn.BatchNorm1d(5), nn.Linear(5, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU()
         self.network = nn.Sequential(*hidden, nn.Linear(64, len(bins)))
         self.loss = TotalLoss(
-            {"ce": (1.0, RedshiftCrossEntropy(bins)), "cde": (0.05, CDELoss(bins))}
+            {"ce": (1.0, RedshiftCrossEntropy(bins)), "cde": (0.002, CDELoss(bins))}
         )
         self.metrics = photo_z_metrics(bins)
 

@@ -88,7 +88,7 @@ def test_hyrax_criterion(monkeypatch):
     monkeypatch.syspath_prepend(RECIPES)
     seen = run("hyrax_criterion")
     terms = seen["criterion"].loss
-    assert terms.weights == {"ce": 1.0, "cde": 0.05}
+    assert terms.weights == {"ce": 1.0, "cde": 0.002}
     assert terms.terms["ce"].bins.edges[-1] == 0.4
     assert seen["history"][-1] < seen["history"][0]
     with pytest.raises(TypeError, match="z_spec"):  # labels of classes, as hyrax's CNN makes them
