@@ -69,4 +69,5 @@ trainer = Trainer(
     compute_metrics=compute_metrics,
 )
 trainer.train()
-print({name: round(value, 4) for name, value in trainer.evaluate().items()})
+for name, value in trainer.evaluate().items():
+    print(f"{name:<30}{value:12.4f}")

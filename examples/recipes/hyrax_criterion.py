@@ -67,4 +67,5 @@ if __name__ == "__main__":  # what hyrax's training does with it
             total.backward()
             optimizer.step()
         history.append(total.item())
-    print(criterion, history)
+    print(criterion)
+    print("last total of each epoch:", ", ".join(f"{total:.2f}" for total in history))

@@ -51,4 +51,4 @@ with torch.no_grad():
 truth = z_spec[1500:]
 metrics = photo_z_metrics(bins)
 metrics.update(probs=probs, z_spec=truth)
-print({name: round(value.item(), 4) for name, value in metrics.compute().items()})
+print(metrics.compute())

@@ -62,4 +62,5 @@ training = DataLoader(TensorDataset(*data[:1500]), batch_size=100, shuffle=True)
 validation = DataLoader(TensorDataset(*data[1500:]), batch_size=500)
 trainer = L.Trainer(max_epochs=8, logger=False, enable_checkpointing=False, accelerator="auto")
 trainer.fit(Photoz(bins), training, validation)
-print({name: round(value.item(), 4) for name, value in trainer.callback_metrics.items()})
+for name, value in trainer.callback_metrics.items():
+    print(f"{name:<30}{value:10.4f}")
