@@ -40,11 +40,15 @@ def outcomes_of(*arguments: str, count: Callable[[str], bool] = bool, **environm
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         run(sys.executable, "-m", "pytest", "-q", *arguments, f"--junitxml={report}", **environment)
-        cases = ElementTree.parse(report).iter("testcase")
-        outcomes = Counter(
-            outcome(case) for case in cases if count(f"{case.get('classname')}.{case.get('name')}")
-        )
-    return {"arguments": list(arguments), **{name: outcomes[name] for name in OUTCOMES}}
+        cases = [
+            case
+            for case in ElementTree.parse(report).iter("testcase")
+            if count(f"{case.get('classname')}.{case.get('name')}")
+        ]
+    outcomes = Counter(map(outcome, cases))
+    skips = Counter(str(tag.get("message")) for case in cases for tag in case.iter("skipped"))
+    counted: Row = {name: outcomes[name] for name in OUTCOMES}
+    return {"arguments": list(arguments), **counted, "skips": dict(skips.most_common())}
 
 
 OUTCOMES = ("passed", "failed", "skipped")

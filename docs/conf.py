@@ -53,6 +53,7 @@ myst_heading_anchors = 3
 # The docstring says types, shapes and units once; a signature shows names and defaults.
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+autodoc_default_options = {"exclude-members": "extra_repr"}  # what a `repr` shows is no call
 autodoc_inherit_docstrings = False  # else every `forward` repeats torch.nn.Module's
 autosummary_generate = False  # the reference pages name what they show; no stub files
 numpydoc_show_class_members = False

@@ -24,6 +24,8 @@ def build(results: Path, target: Path) -> None:
     counts = json.loads((results / "reliability.json").read_text())
     mutants = json.loads((results / "mutants.json").read_text())
     (target / "counts.md").write_text(markdown(count_cells(counts)))
+    skips = skip_cells(counts)
+    (target / "skips.md").write_text(markdown(skips) if len(skips) > 1 else "")
     (target / "mutants.md").write_text(markdown(mutant_cells(mutants["rows"])))
     (target / "survivors.md").write_text(markdown(survivor_cells(mutants["survivors"])))
 
@@ -51,6 +53,17 @@ def count_cells(counts: Mapping[str, Row]) -> list[list[str]]:
             minutes = f"{row['seconds'] / 60:.1f}"
             command = f"`{row['command']}`"
             cells.append([title, passed, failed, skipped, minutes, row["commit"], command])
+        else:
+            cells.append([title, "not run", *["–"] * 4, f"`python benchmarks/reliability.py {name}`"])
+    return cells
+
+
+def skip_cells(counts: Mapping[str, Row]) -> list[list[str]]:
+    """Why cases were skipped, check by check, of the runs that kept it."""
+    cells = [["check", "skipped", "why"]]
+    for name, title in CHECKS.items():
+        for reason, number in counts.get(name, {}).get("skips", {}).items():
+            cells.append([title, f"{number:,}", reason])
     return cells
 
 

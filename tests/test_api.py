@@ -1,6 +1,7 @@
 """The public names, and the layers: no import runs back."""
 
 import ast
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -10,10 +11,12 @@ import pytest
 import torch
 from contract.surface import public_names
 from public import found, modules
+from torch import nn
 
 import photoz_losses
 
 SOURCE = Path(photoz_losses.__file__).parent
+ROOT = Path(__file__).parents[1]
 INVENTORY = {  # the names are written once, in the table of the contract
     import_module(f"photoz_losses.{module}".rstrip(".")): names
     for module, names in public_names().items()
@@ -120,6 +123,37 @@ def test_no_import_runs_back(path):
             order = ORDER[room]
             assert rest[0] in order, f"{path.name} has no place in ORDER[{room!r}] of this test"
             assert order.index(file[0]) < order.index(rest[0]), f"{path.name} imports {name}"
+
+
+def test_the_table_of_layers_is_the_one_that_holds():
+    """CONTRIBUTING.md's, row by row; what every room may import stands below it."""
+    text, for_all = (ROOT / "CONTRIBUTING.md").read_text(), set(list(MAY_IMPORT)[:4])
+    rows = re.findall(r"^\| `src/photoz_losses/(\w+)\S*` \|.*\|(.*)\|$", text, re.MULTILINE)
+    above: set[str] = set()
+    for room, cell in rows:
+        named = set(re.findall(r"`(\w+)`", cell))
+        assert named == MAY_IMPORT[room] - for_all, room
+        assert named <= above, f"{room} stands above what it imports"
+        above.add(room)
+    assert above == MAY_IMPORT.keys()
+    assert {room for room, _ in rows[:4]} == for_all
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/start.md"])
+def test_every_term_is_in_the_tables_of_the_front_pages(page):
+    text = (ROOT / page).read_text()
+    rows = "".join(line for line in text.splitlines(keepends=True) if line.startswith("|"))
+    weighing = {"TotalLoss", "WeightSchedule", "UncertaintyWeights", "ReLoBRaLo"}
+    terms = [
+        name
+        for name in photoz_losses.__all__
+        if isinstance(kind := getattr(photoz_losses, name), type)
+        and issubclass(kind, nn.Module)
+        and kind.__module__.startswith("photoz_losses.losses")
+        and name not in weighing
+    ]
+    assert len(terms) > 5
+    assert [name for name in terms if f"`{name}" not in rows] == []
 
 
 def test_import_loads_no_heavy_package():

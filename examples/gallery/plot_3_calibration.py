@@ -3,7 +3,9 @@ PIT before and after calibration
 ================================
 
 Both calibrations are fitted to validation galaxies and drawn for others. A temperature makes all
-densities wider or narrower, and so can not straighten a slope; the recalibration by the PIT can.
+densities wider or narrower, and so can not straighten a slope; here it leaves the PIT as it was and
+makes the CRPS slightly worse. The recalibration by the PIT straightens most of it: above a PIT of
+0.8 the curve still leaves the band that holds 95 % of perfect densities.
 """
 
 from matplotlib import pyplot

@@ -35,6 +35,6 @@ pairs = {"UncertaintyWeights": (learnt_ce, learnt_flux), "ReLoBRaLo": (progress_
 for ax, (title, (ce, flux)) in zip(axes[1:], pairs.items(), strict=True):
     ax.plot(ce, label="falls fast")
     ax.plot(flux, label="large and slow")
-    ax.set(title=title, xlabel="step", xlim=(0, steps))
-axes[1].legend(frameon=False, loc="center right")
+    ax.set(title=title, xlabel="step", ylabel="weight", xlim=(0, steps))
+    ax.legend(frameon=False, loc="center right")
 pyplot.show()

@@ -29,7 +29,7 @@ class Photoz(nn.Module):
         hidden = nn.BatchNorm1d(5), nn.Linear(5, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU()
         self.network = nn.Sequential(*hidden, nn.Linear(64, len(bins)))
         self.loss = TotalLoss(
-            {"ce": (1.0, RedshiftCrossEntropy(bins)), "cde": (0.05, CDELoss(bins))}
+            {"ce": (1.0, RedshiftCrossEntropy(bins)), "cde": (0.002, CDELoss(bins))}
         )
 
     def forward(self, magnitudes: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
@@ -69,4 +69,5 @@ trainer = Trainer(
     compute_metrics=compute_metrics,
 )
 trainer.train()
-print({name: round(value, 4) for name, value in trainer.evaluate().items()})
+for name, value in trainer.evaluate().items():
+    print(f"{name:<30}{value:12.4f}")

@@ -18,7 +18,7 @@ name = "hyrax_criterion.PhotozCriterion"
 ["hyrax_criterion.PhotozCriterion"]
 z_max = 0.4
 n_bins = 100
-cde = 0.05
+cde = 0.002
 """
 
 
@@ -67,4 +67,5 @@ if __name__ == "__main__":  # what hyrax's training does with it
             total.backward()
             optimizer.step()
         history.append(total.item())
-    print(criterion, history)
+    print(criterion)
+    print("last total of each epoch:", ", ".join(f"{total:.2f}" for total in history))

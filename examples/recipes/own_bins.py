@@ -26,7 +26,7 @@ print(bins)
 magnitudes, z_spec = sdss_galaxies(2000)
 hidden = nn.BatchNorm1d(5), nn.Linear(5, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU()
 model = nn.Sequential(*hidden, nn.Linear(64, len(bins)))
-loss = TotalLoss({"ce": (1.0, RedshiftCrossEntropy(bins)), "crps": (1.0, CRPSLoss(bins))})
+loss = TotalLoss({"ce": (1.0, RedshiftCrossEntropy(bins)), "crps": (100.0, CRPSLoss(bins))})
 optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
 for _ in range(8):
     for rows in torch.randperm(1500).split(100):

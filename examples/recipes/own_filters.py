@@ -15,13 +15,14 @@ SURVEYS = {
 
 
 def galaxies(n: int) -> Spectra:
-    """Made-up spectra, power laws with a break at 4000 A: put yours here."""
+    """Made-up spectra with a break at 4000 A, measured to 9800 A: put yours here."""
     wavelength = 10 ** torch.arange(3.1, 4.7, 1e-3, dtype=torch.float64)
     z = torch.linspace(0.1, 1.9, n, dtype=torch.float64)
     slope, below = torch.rand(2, n, 1, dtype=torch.float64)
     rest = wavelength / (1 + z.unsqueeze(-1))
     flux = 1e-17 * rest**-slope * torch.where(rest < 4000, 0.3 + 0.2 * below, 1.0)
-    return Spectra(wavelength, flux, torch.ones_like(flux), z, flux > 0)
+    measured = (wavelength < 9800).expand_as(flux)
+    return Spectra(wavelength, flux * measured, measured.double(), z, measured)
 
 
 torch.manual_seed(0)
@@ -30,9 +31,12 @@ bins = RedshiftBins.log1p(0.0, 2.0, 100)
 magnitudes, residuals = {}, {}
 for survey, filters in SURVEYS.items():
     photometry = SyntheticPhotometry(filters, spectra.wavelength)
-    flux, coverage = photometry(spectra.flux, torch.ones(1))  # erg/s/cm2/Hz, at their own redshifts
+    flux, coverage = photometry(spectra.flux, torch.ones(1), spectra.valid)  # erg/s/cm2/Hz
+    flux = flux.where(coverage > 0.99, torch.nan)  # at their own redshifts, of what was measured
     magnitudes[survey] = -2.5 * flux.squeeze(-2).log10() - 48.6  # AB
-    residuals[survey], band_weight = flux_residual(photometry, spectra.flux, spectra.z, bins)
-    print(survey, ", of the cells in use:")
+    residuals[survey], band_weight = flux_residual(
+        photometry, spectra.flux, spectra.z, bins, valid=spectra.valid
+    )
+    print(f"{survey}, share of cells with a residual:")
     shares = (residuals[survey] != 0).double().mean((0, 1))
     print("  " + ", ".join(f"{b} {s:.0%}" for b, s in zip(filters.names, shares, strict=True)))

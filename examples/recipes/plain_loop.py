@@ -37,9 +37,9 @@ model = nn.Sequential(nn.Linear(4, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(),
 loss = TotalLoss(
     {
         "ce": (1.0, RedshiftCrossEntropy(bins)),
-        "cde": (0.05, CDELoss(bins)),
-        "crps": (1.0, CRPSLoss(bins)),
-        "flux": (1.0, FluxLoss(bins)),
+        "cde": (0.002, CDELoss(bins)),
+        "crps": (100.0, CRPSLoss(bins)),
+        "flux": (0.1, FluxLoss(bins)),
     }
 )
 optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -57,9 +57,10 @@ for epoch in range(EPOCHS):
     print(epoch, {name: round(value, 4) for name, value in history[-1].items()})
 
 inputs, z_spec, number = data[TRAINING:]
+model.eval()
 with torch.no_grad():
     probs = model(inputs).softmax(-1)
 metrics = photo_z_metrics(bins)
 metrics.update(probs=probs, z_spec=z_spec)  # or batch by batch
-print({name: round(value.item(), 4) for name, value in metrics.compute().items()})
+print(metrics.compute())
 save_predictions("predictions.npz", probs, bins, z_spec, object_id=number)

@@ -36,8 +36,8 @@ table = {}
 for name, densities in {"as they came": probs[FIT:], "recalibrated": mended}.items():
     metrics = photo_z_metrics(bins, "rail")
     metrics.update(probs=densities, z_spec=z_spec[FIT:])
-    table[name] = {key: value.item() for key, value in metrics.compute().items()}
-    print(name, {key: round(value, 4) for key, value in table[name].items()})
+    table[name] = metrics.compute()
+    print(f"{name}\n{table[name]}\n")
 
 out = to_qp(mended, bins)
 ancil = {key: values[FIT:] for key, values in ensemble.ancil.items()}

@@ -28,7 +28,7 @@ class Photoz(L.LightningModule):
         hidden = nn.BatchNorm1d(5), nn.Linear(5, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU()
         self.network = nn.Sequential(*hidden, nn.Linear(64, len(bins)))
         self.loss = TotalLoss(
-            {"ce": (1.0, RedshiftCrossEntropy(bins)), "cde": (0.05, CDELoss(bins))}
+            {"ce": (1.0, RedshiftCrossEntropy(bins)), "cde": (0.002, CDELoss(bins))}
         )
         self.metrics = photo_z_metrics(bins)
 
@@ -62,4 +62,5 @@ training = DataLoader(TensorDataset(*data[:1500]), batch_size=100, shuffle=True)
 validation = DataLoader(TensorDataset(*data[1500:]), batch_size=500)
 trainer = L.Trainer(max_epochs=8, logger=False, enable_checkpointing=False, accelerator="auto")
 trainer.fit(Photoz(bins), training, validation)
-print({name: round(value.item(), 4) for name, value in trainer.callback_metrics.items()})
+for name, value in trainer.callback_metrics.items():
+    print(f"{name:<30}{value:10.4f}")

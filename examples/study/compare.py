@@ -1,5 +1,6 @@
 """Paired differences over seeds, with intervals, from the kept results of a study."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ METRICS = {  # heading with its unit, and how many of the unit make one
     "pit_ks": ("PIT KS, %", 1e2),
     "distance": ("distance between views, 10⁻³", 1e3),
 }
+ROUNDING = 1e-12  # what is smaller is none
 SIZED = {"bias": "size of the bias, 10⁻³"}  # headings where the sign is left out
 
 
@@ -94,10 +96,12 @@ def value_table(
 
 
 def spread(seeds: Any) -> str:
-    """Mean ± standard deviation; of one seed, its value."""
+    """Mean ± standard deviation, to two digits of the latter; of one seed, its value."""
     if len(seeds) == 1:
-        return f"{seeds[0]:.3g}"
-    return f"{np.mean(seeds):.3g} ± {np.std(seeds, ddof=1):.2g}"
+        return f"{seeds[0]:.3g}".replace("-", "−")
+    mean, deviation = np.mean(seeds), np.std(seeds, ddof=1)
+    shown = decimals(deviation, mean)
+    return f"{rounded(mean, shown)} ± {rounded(deviation, shown)}"
 
 
 def difference_table(
@@ -115,12 +119,23 @@ def difference_table(
         cells = [group]
         for metric, value in by_metric.items():
             mean, low, high = (METRICS[metric][1] * one for one in value[:3])
-            cell = f"{signed(mean)} ({signed(low)} to {signed(high)})"
-            cells.append(f"**{cell}**" if value.t_low * value.t_high > 0 else cell)
+            shown = decimals((high - low) / 2, mean)
+            mid, left, right = (rounded(one, shown, "+") for one in (mean, low, high))
+            apart = value.t_low * value.t_high > 0 and abs(mean) > ROUNDING
+            cells.append(
+                f"**{mid} ({left} to {right})**" if apart else f"{mid} ({left} to {right})"
+            )
         rows.append(cells)
     return rows
 
 
-def signed(value: float) -> str:
-    """Two digits, without an exponent where there are more before the point."""
-    return f"{value:+.0f}" if abs(value) >= 100 else f"{value:+.2g}"
+def decimals(spread: float, mean: float) -> int:
+    """How many show two digits of the spread; where that is rounding, two of the mean."""
+    size = spread if spread > ROUNDING * max(1.0, abs(mean)) else abs(mean)
+    return max(0, 1 - math.floor(math.log10(size))) if size > ROUNDING else 0
+
+
+def rounded(value: float, shown: int, sign: str = "") -> str:
+    """With the minus of typesetting, and a zero without a sign."""
+    text = f"{value:{sign},.{shown}f}"
+    return text.replace("-", "−") if text.strip("+-0.") else text.lstrip("+-")

@@ -71,7 +71,8 @@ def image_tables(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[list[str]]
     tables["eight_views"] = compare.value_table(runs["steps"], "eight views")
     for name, test in (("trained", "as trained"), ("averaged", "eight views")):
         control = compare.against(runs["steps"], "cross entropy", test, "eight views")
-        tables[f"differences_{name}_control"] = compare.difference_table(control)
+        itself = "cross entropy" if test == "eight views" else None
+        tables[f"differences_{name}_control"] = compare.difference_table(control, itself)
     shifted = {test: compare.value_table(runs["steps"], test, ["crps"]) for test in SHIFTS}
     shifted[HALF] = compare.value_table(runs["half"], "as trained", ["crps"])
     tables["shifted"] = beside({SHIFTS.get(test, test): table for test, table in shifted.items()})

@@ -211,6 +211,35 @@ def test_differences_pair_seeds_and_take_the_bias_without_its_sign():
     assert rows == [["b", "**+300 (+300 to +300)**"]]
 
 
+@pytest.mark.parametrize(
+    ("seeds", "text"),
+    [
+        ([1.46, 2.54], "2.00 ± 0.76"),
+        ([-1e-4, 1e-4], "0.00000 ± 0.00014"),
+        ([1000.0, 1400.0], "1,200 ± 283"),
+        ([-3.0, -3.0], "−3.0 ± 0.0"),
+        ([1e-17, -1e-17], "0 ± 0"),
+        ([-0.01234], "−0.0123"),
+    ],
+)
+def test_a_mean_has_the_digits_of_its_spread(seeds, text):
+    assert compare.spread(seeds) == text
+
+
+@pytest.mark.parametrize(
+    ("difference", "text"),
+    [
+        ((-6.9e-17, -0.12, 0.15, -0.1, 0.1), "0.00 (−0.12 to +0.15)"),
+        ((0.0312, 0.0102, 0.0506, 0.01, 0.06), "**+0.031 (+0.010 to +0.051)**"),
+        ((0.0, 0.0, 0.0, 0.0, 0.0), "0 (0 to 0)"),
+        ((1e-17, 1e-17, 1e-17, 1e-17, 1e-17), "0 (0 to 0)"),
+    ],
+)
+def test_a_difference_has_the_digits_of_its_interval(difference, text):
+    cells = {"b": {"cde_loss": compare.Difference(*difference)}}
+    assert compare.difference_table(cells)[1] == ["b", text]
+
+
 JOBS = """
 import os, signal, sys, time
 from pathlib import Path
