@@ -368,9 +368,78 @@ def test_a_list_of_arrays_that_is_none_is_refused(tmp_path, names):
     path = tmp_path / "p.h5"
     save_predictions(path, PROBS, BINS)
     with h5py.File(path, "a") as file:
-        file.attrs["arrays"] = names
+        file.attrs["arrays"] = np.bytes_(names)
     with pytest.raises(ValueError, match=r"p\.h5.*its attribute arrays is no list of names"):
         load_predictions(path)
+
+
+def meddled(path, change):
+    """A file of ours with `change` made to it by another program."""
+    h5py = pytest.importorskip("h5py")
+    save_predictions(path, PROBS, BINS, torch.tensor([0.1, 0.2]), ["a", "δ"])
+    with h5py.File(path, "a") as file:
+        change(file)
+    return path
+
+
+def without_sum(file):
+    del file["z_spec"].attrs["sha256"]
+    file["z_spec"][0] = 0.333
+
+
+def without_sum_or_names(file):
+    del file.attrs["arrays"]
+    without_sum(file)
+
+
+def without_names(file):
+    del file.attrs["arrays"]
+
+
+def with_sum_of_variable_length(file):
+    file["z_spec"].attrs["sha256"] = file["z_spec"].attrs["sha256"].decode()
+
+
+def with_names_of_variable_length(file):
+    file.attrs["arrays"] = file.attrs["arrays"].decode()
+
+
+def with_text_of_variable_length(file):
+    del file["id"]
+    file["id"] = ["a", "δ"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (without_sum, "z_spec is not what was written, by its checksum"),
+        (without_sum_or_names, "/ has no attribute arrays of fixed length"),
+        (without_names, "/ has no attribute arrays of fixed length"),
+        (with_sum_of_variable_length, "z_spec has no attribute sha256 of fixed length"),
+        (with_names_of_variable_length, "/ has no attribute arrays of fixed length"),
+        (with_text_of_variable_length, "id has entries of variable length"),
+    ],
+)
+def test_a_file_of_ours_without_what_ours_have_is_refused(tmp_path, change, says):
+    path = meddled(tmp_path / "p.h5", change)
+    with pytest.raises(ValueError, match=rf"p\.h5.*{says}"):
+        load_predictions(path)
+
+
+def test_text_of_variable_length_of_other_programs_is_read(tmp_path):
+    path = tmp_path / "p.h5"
+    write(path, **GOOD, id=["a", "δ"])
+    assert load_predictions(path).object_id.tolist() == ["a", "δ"]
+
+
+def test_our_hdf5_has_no_heap_and_checksums_of_its_structure(tmp_path):
+    pytest.importorskip("h5py")
+    path = tmp_path / "p.h5"
+    save_predictions(path, PROBS, BINS, torch.tensor([0.1, 0.2]), ["a", "δ"], r=[17, 18])
+    content = path.read_bytes()
+    assert b"GCOL" not in content  # where HDF5 keeps strings of variable length, unchecked
+    assert b"OHDR" in content  # an object header of version 2
+    assert content[8] == 2  # version of the superblock, the first that has a checksum
 
 
 def member(array):

@@ -177,6 +177,18 @@ def at_least_single(name: str, value: Tensor) -> Tensor:
     return floating(name, value).to(torch.promote_types(value.dtype, torch.float32))
 
 
+def cast(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """`value` in `dtype`; ValueError where that makes a number infinite, if looking is free."""
+    result = value.to(dtype)
+    narrower = torch.finfo(dtype).max < torch.finfo(value.dtype).max
+    if narrower and can_read_free(value) and bool((result.isinf() & value.isfinite()).any()):
+        raise ValueError(
+            f"{name} must be numbers that {dtype}, the type of the logits, holds, got "
+            f"{span(value)}: give logits.to({value.dtype})"
+        )
+    return result
+
+
 def redshift(name: str, value: Tensor) -> Tensor:
     """`value` itself where it is a float32 or float64 tensor; TypeError otherwise."""
     known = (torch.float32, torch.float64)

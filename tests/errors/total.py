@@ -27,7 +27,7 @@ for value in (-0.1, NAN, INF):
     case(
         f"TotalLoss: weight {value}",
         lambda v=value: TotalLoss({"ce": (v, ENTROPY)}),
-        ValueError, "'ce'", "weight", "finite and not negative",
+        ValueError, "'ce'", "weight", "between 0 and 1e+30",
     )  # fmt: skip
 case("TotalLoss: no terms", lambda: TotalLoss({}), ValueError, "terms", "at least one")
 case("TotalLoss: function", lambda: TotalLoss({"ce": (1.0, cde_loss)}), TypeError, "'ce'", "Module")

@@ -2,6 +2,7 @@
 
 A file may be damaged, or made to harm: nothing is unpickled, and nothing outside it is read. Zip
 has checksums of its own; in HDF5 each array has one as an attribute, and the file their names.
+Ours hold no strings of variable length: in those a bit that is another may hang HDF5.
 """
 
 import json
@@ -27,6 +28,7 @@ DAMAGE = (  # what zipfile, zlib, NumPy and h5py raise where bytes are not as th
 
 SUM, NAMES = "sha256", "arrays"  # attributes of HDF5: of each array, and of the file
 SMALL = 2**26  # bytes of memory that any file may ask for
+FORMAT = ("v108", "v108")  # HDF5 that has checksums of whatever is not an array itself
 INFLATION = 500  # and so many for each of its own: one-hot densities deflate 400-fold
 END = struct.Struct("<4s4H2LH")  # the last record of a zip file; the fourth number counts members
 
@@ -50,13 +52,20 @@ def write_arrays(path: Path, suffix: str, arrays: Mapping[str, Array]) -> None:
         return
     h5py = _h5py()
     content = BytesIO()  # HDF5 itself ends the process where the disk is full
-    with h5py.File(content, "w") as file:
+    with h5py.File(content, "w", libver=FORMAT) as file:
         for name, array in arrays.items():
-            text = {"dtype": h5py.string_dtype()} if array.dtype.kind == "U" else {}
-            data = file.create_dataset(name, data=array.astype(object) if text else array, **text)
-            data.attrs[SUM] = _checksum(name, array)
-        file.attrs[NAMES] = json.dumps([*arrays])
+            data = file.create_dataset(
+                name, data=array if array.dtype.kind != "U" else _utf8(array)
+            )
+            data.attrs[SUM] = np.bytes_(_checksum(name, array))
+        file.attrs[NAMES] = np.bytes_(json.dumps([*arrays]))
     path.write_bytes(content.getbuffer())
+
+
+def _utf8(text: Array) -> Array:
+    """Strings of one length in bytes, marked as UTF-8."""
+    encoded = np.strings.encode(text, "utf-8")
+    return encoded.astype(_h5py().string_dtype("utf-8", encoded.dtype.itemsize))
 
 
 def _checksum(name: str, array: Array) -> str:
@@ -124,20 +133,46 @@ def _read_hdf5(path: Path) -> dict[str, Array]:
     with h5py.File(path, "r") as file:
         for name in file:
             _check_hard_link(name, file.get(name, getlink=True))
-            data = file[name]
-            if isinstance(data, h5py.Dataset):
-                _check_within(name, data)
-                declared += data.size * data.id.get_type().get_size()
-                _refuse_bomb(declared, path)
-                text = h5py.check_string_dtype(data.dtype)
-                decoded = text is not None and text.length is None
-                arrays[name] = data.asstr()[...].astype(str) if decoded else data[...]
-                if data.attrs.get(SUM, found := _checksum(name, arrays[name])) != found:
-                    raise ValueError(f"{name} is not what was written, by its checksum")
-        missing = [name for name in _names(file.attrs.get(NAMES, "[]")) if name not in arrays]
-        if missing:
-            raise ValueError(f"{', '.join(missing)} was written and is not there")
+        datasets = {name: data for name in file if isinstance(data := file[name], h5py.Dataset)}
+        sums = {name: _attribute(SUM, data) for name, data in datasets.items() if SUM in data.attrs}
+        ours = bool(sums) or NAMES in file.attrs
+        for name, data in datasets.items():
+            _check_within(name, data)
+            if ours and data.dtype.hasobject:
+                raise ValueError(f"{name} has entries of variable length, as none that is written")
+            declared += data.size * data.id.get_type().get_size()
+            _refuse_bomb(declared, path)
+            arrays[name] = _read_dataset(data)
+        written = _names(_attribute(NAMES, file)) if ours else []
+        _check_sums(arrays, sums, written)
     return arrays
+
+
+def _attribute(name: str, of: Any) -> str:
+    """Text of an attribute of ours; only its type is looked at where that is another."""
+    if name not in of.attrs or of.attrs.get_id(name).dtype.kind != "S":
+        raise ValueError(
+            f"{of.name} has no attribute {name} of fixed length, as save_predictions writes it: if "
+            f"the file is yours, and whole, save it again"
+        )
+    return bytes(of.attrs[name]).decode()
+
+
+def _read_dataset(data: Any) -> Array:
+    text = _h5py().check_string_dtype(data.dtype)
+    is_text = text is not None and (text.length is None or text.encoding == "utf-8")
+    array: Array = data.asstr()[...].astype(str) if is_text else data[...]
+    return array
+
+
+def _check_sums(arrays: Mapping[str, Array], sums: Mapping[str, str], written: list[str]) -> None:
+    """Every array that was written is there, has its checksum, and is what it says."""
+    missing = [name for name in written if name not in arrays]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} was written and is not there")
+    for name in dict.fromkeys([*written, *sums]):
+        if sums.get(name) != _checksum(name, arrays[name]):
+            raise ValueError(f"{name} is not what was written, by its checksum")
 
 
 def _names(text: Any) -> list[str]:

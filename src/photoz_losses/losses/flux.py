@@ -75,7 +75,7 @@ def _flux_score(
     logits: Tensor, residual: Tensor, band_weight: Tensor | None, variance: Tensor | None
 ) -> Tensor:
     """Flux loss per galaxy, from logits that have been checked."""
-    residual = _check.floating("residual", residual).to(logits.dtype)
+    residual = _check.cast("residual", _check.floating("residual", residual), logits.dtype)
     if residual.shape[:-1] != logits.shape:
         expected = ", ".join(map(str, logits.shape))
         mend = (
@@ -109,9 +109,9 @@ def _error(variance: Tensor, weight: Tensor) -> Tensor:
     """Relative error of each band's flux, 1 where the band is not in use."""
     _check.same_shape("variance", _check.floating("variance", variance), weight.shape, "the bands")
     used = weight > 0
-    if _check.can_read_free(variance, weight) and not bool((variance[used] > 0).all()):
+    if _check.can_read_free(variance, weight) and not bool((variance[used].float() > 0).all()):
         raise ValueError(
-            f"variance must be positive, and not NaN, in every band in use, got "
+            f"variance must be positive in float32, and not NaN, in every band in use, got "
             f"{_check.span(variance[used])}: give relative_variance, not an error of zero, or "
             f"switch the band off with band_weight 0"
         )

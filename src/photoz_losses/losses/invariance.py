@@ -11,6 +11,7 @@ from photoz_losses.losses._reduce import check_reduction, reduce
 DISTANCES = ("l2", "symmetric_kl", "cramer")
 SPACES = ("probs", "logits")
 ROWS = "the rows of logits"
+COLDEST, HOTTEST = 1e-6, 1e6  # beyond, float32 has no logits / T, or no difference of their masses
 
 
 def invariance_loss(
@@ -66,8 +67,8 @@ def invariance_loss(
     ------
     ValueError
         If shapes disagree, an option is not among those above, ``"cramer"`` comes without bins, a
-        distance between densities is asked for in logits, the temperature is not positive, or (on
-        the CPU) a row is not among the galaxies.
+        distance between densities is asked for in logits, the temperature does not lie between
+        1e-6 and 1e6, or (on the CPU) a row is not among the galaxies.
     TypeError
         If logits are not floating-point, or rows not int64.
 
@@ -113,8 +114,10 @@ def check_options(distance: str, space: str, bins: RedshiftBins | None, temperat
         raise ValueError("distance 'cramer' is an integral over redshift: give it bins=")
     if bins is not None:
         _check.instance("bins", bins, RedshiftBins)
-    if not 0 < _check.number("temperature", temperature) < float("inf"):
-        raise ValueError(f"temperature must be positive and finite, got {temperature}")
+    if not COLDEST <= _check.number("temperature", temperature) <= HOTTEST:
+        raise ValueError(
+            f"temperature must lie between {COLDEST:g} and {HOTTEST:g}, got {temperature}"
+        )
 
 
 def _select(logits: Tensor, rows: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from photoz_losses import _check
 from photoz_losses._float64 import Float64Module
 
 KINDS = ("constant", "linear", "cosine")
+HEAVIEST = 1e30  # weight of a term, which float32 holds multiplied by the term
 
 
 class WeightSchedule(Float64Module):
@@ -24,7 +25,7 @@ class WeightSchedule(Float64Module):
     Parameters
     ----------
     weight : float
-        :math:`\gamma`, the weight after the ramp; finite, not negative.
+        :math:`\gamma`, the weight after the ramp; from 0 to 1e30.
     kind : {"constant", "linear", "cosine"}
         Shape f of the ramp; ``"constant"`` has none, and takes neither `steps` nor `start`.
     steps : int
@@ -48,10 +49,10 @@ class WeightSchedule(Float64Module):
     Raises
     ------
     ValueError
-        If an option is not among those above, a weight is negative or not finite, a ramp has no
-        steps, or a constant has a ramp's options.
+        If an option is not among those above, a weight does not lie between 0 and 1e30, a ramp has
+        no steps, or a constant has a ramp's options; if a step is negative.
     TypeError
-        If a weight is not a number, or `steps` or `every` is not an integer.
+        If a weight is not a number, or `steps`, `every` or a step is not an integer.
 
     Notes
     -----
@@ -116,6 +117,7 @@ class WeightSchedule(Float64Module):
 
     def at(self, step: int) -> float:
         """Weight at any step, whether the term is due on it or not."""
+        _check.count("step", step, 0)
         if self.kind == "constant":
             return self.weight
         done = min(step / self.steps, 1.0)
@@ -148,7 +150,9 @@ class WeightSchedule(Float64Module):
 
     def set_extra_state(self, state: Tensor) -> None:
         """Go to the step that a ``state_dict`` was saved at."""
-        self._go_to(int(state))
+        if not isinstance(state, Tensor) or state.ndim or state.dtype not in _check.INTEGRAL:
+            raise TypeError(f"state must be an integer tensor, got {_check.shown(state)}")
+        self._go_to(_check.count("state", int(state), 0))
 
     def extra_repr(self) -> str:
         """Weight, ramp and step, for ``repr``."""
@@ -159,6 +163,6 @@ class WeightSchedule(Float64Module):
 
 
 def _check_weight(name: str, value: float) -> float:
-    if not 0 <= _check.number(name, value) < math.inf:
-        raise ValueError(f"{name} must be finite and not negative, got {value}")
+    if not 0 <= _check.number(name, value) <= HEAVIEST:
+        raise ValueError(f"{name} must lie between 0 and {HEAVIEST:g}, got {value}")
     return float(value)

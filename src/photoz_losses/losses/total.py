@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
-from photoz_losses.losses.schedule import WeightSchedule
+from photoz_losses.losses.schedule import HEAVIEST, WeightSchedule
 
 PATIENCE = 1000  # training calls: no one accumulates the gradients of so many batches
 
@@ -42,9 +42,9 @@ class TotalLoss(nn.Module):
     Raises
     ------
     ValueError
-        If there are no terms, a weight is negative or not finite, or a name is empty, holds a dot
-        or is one of ModuleDict's own; if no term is due on every step; if `weighting` names a term
-        that does not exist, or one whose weight is zero or a schedule.
+        If there are no terms, a weight does not lie between 0 and 1e30, or a name is empty, holds a
+        dot or is one of ModuleDict's own; if no term is due on every step; if `weighting` names a
+        term that does not exist, or one whose weight is zero or a schedule.
     TypeError
         If a term is not a Module or its ``forward`` takes no named keywords, or `weighting` is not
         a Module with names.
@@ -246,9 +246,9 @@ def _check_term(name: str, entry: Any) -> None:
             f"term {name!r} must have a number or a WeightSchedule as its weight, "
             f"got {_check.shown(weight)}"
         )
-    if not 0 <= _check.number(f"weight of term {name!r}", weight) < float("inf"):
+    if not 0 <= _check.number(f"weight of term {name!r}", weight) <= HEAVIEST:
         raise ValueError(
-            f"term {name!r} has weight {weight}: weights must be finite and not negative, "
+            f"term {name!r} has weight {weight}: weights must lie between 0 and {HEAVIEST:g}, "
             f"every term is one to be made small"
         )
 

@@ -19,7 +19,7 @@ from photoz_losses.photometry._lock import alone, clear
 from photoz_losses.photometry._mapped import MappedColumn
 from photoz_losses.photometry._pieces import ID_BYTES, Piece, refuse_outside
 from photoz_losses.photometry._store import Store, fresh
-from photoz_losses.photometry.residual import flux_residual, relative_variance
+from photoz_losses.photometry.residual import relative_variance, residual_of
 from photoz_losses.photometry.synthetic import SyntheticPhotometry
 
 Chunk = dict[str, npt.NDArray[Any]]
@@ -58,7 +58,7 @@ class Work:
             variance = relative_variance(self.photometry, flux, spectra.ivar, valid=valid)
             kept["variance"] = variance.float().cpu().numpy()
         with torch.no_grad():
-            residual, band_weight = flux_residual(
+            residual, band_weight, _ = residual_of(
                 self.photometry, flux, z, bins, valid=valid, **options
             )
         unknown = residual.isnan().flatten(1).any(1).nonzero().flatten().tolist()

@@ -70,7 +70,7 @@ def flux_residual(
     -------
     residual : Tensor, shape (N, C, B)
         float32, or float64 for float64 flux. 0 where the cell or the band is not usable. Finite,
-        with finite gradients in `flux` and `z_spec`; NaN only for a flux or a redshift that no
+        with finite gradients in `flux` and `z_spec`; not only for a flux or a redshift that no
         check could look at, on a device.
     band_weight : Tensor, shape (N, B)
         1 where the band is usable (flux at the true redshift above 0, covered enough and, with
@@ -79,9 +79,9 @@ def flux_residual(
     Raises
     ------
     ValueError
-        If shapes disagree, a redshift is NaN or outside the bins, a valid flux is not finite, a
-        valid ivar is negative or not finite, or an option is not among those above or lacks its
-        cosmology or its ivar.
+        If shapes disagree, a redshift is NaN or outside the bins, a valid flux is not finite, or so
+        large or so unequal that a residual is not, a valid ivar is negative or not finite, or an
+        option is not among those above or lacks its cosmology or its ivar.
     TypeError
         If `flux` or `z_spec` is not floating-point, or `z_spec` is in half precision.
 
@@ -101,6 +101,42 @@ def flux_residual(
     >>> band_weight
     tensor([[1.]])
     """
+    residual, band_weight, known = residual_of(
+        photometry,
+        flux,
+        z_spec,
+        bins,
+        valid=valid,
+        ivar=ivar,
+        quadrature=quadrature,
+        min_coverage=min_coverage,
+        min_snr=min_snr,
+        dimming=dimming,
+        cosmology=cosmology,
+    )
+    if _check.can_read_free(residual) and not bool(residual[known].isfinite().all()):
+        raise ValueError(
+            f"flux must have finite residuals, got {_check.span(flux)}, which overflows in a band, "
+            f"or is nearly 0 in one at the true redshift: scale it, or leave those galaxies out"
+        )
+    return residual, band_weight
+
+
+def residual_of(
+    photometry: SyntheticPhotometry,
+    flux: Tensor,
+    z_spec: Tensor,
+    bins: RedshiftBins,
+    *,
+    valid: Tensor | None,
+    ivar: Tensor | None = None,
+    quadrature: str,
+    min_coverage: float,
+    min_snr: float = 0.0,
+    dimming: str,
+    cosmology: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`flux_residual`, not finite where flux overflows; and which redshifts passed their check."""
     check_options(quadrature, min_coverage, dimming, cosmology, min_snr)
     _check.instance("photometry", photometry, SyntheticPhotometry)
     _check.instance("bins", bins, RedshiftBins)
@@ -126,7 +162,7 @@ def flux_residual(
     residual = torch.where(carries, residual, 0.0)
     result = torch.promote_types(flux.dtype, torch.float32)
     residual = residual * nan_where_unknown(place, residual)[..., None, None]
-    return residual.to(result), usable.to(result)
+    return residual.to(result), usable.to(result), ~place.isnan()
 
 
 def relative_variance(
