@@ -1,9 +1,12 @@
 """Devices: nothing is left on the CPU and nobody waits, by fake CUDA tensors here, else by a GPU.
 
-Under FakeTensorMode a mix of devices raises, and so does every look at a value.
+Under FakeTensorMode a mix of devices raises, and so does every look at a value, see `as_if_real`.
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
 
 import pytest
 import torch
@@ -25,7 +28,15 @@ from torch._subclasses import FakeTensorMode
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from photoz_losses import CDELoss, CRPSLoss, RedshiftCrossEntropy, TotalLoss, WeightSchedule
+from photoz_losses import (
+    CDELoss,
+    CRPSLoss,
+    RedshiftCrossEntropy,
+    TotalLoss,
+    WeightSchedule,
+    _check,
+    _values,
+)
 from photoz_losses.photometry import FluxTable, Spectra
 
 
@@ -66,6 +77,27 @@ def fake_arguments(entry, dtype: torch.dtype) -> list[Tensor]:
     ]
 
 
+@contextmanager
+def as_if_real() -> Iterator[None]:
+    """Fake CUDA tensors are asked what real ones are from the second batch on: a look raises.
+
+    `_check.can_read` says no to fake tensors, and what it guards would run on a GPU only.
+    """
+    plain = (Tensor, nn.Parameter, FakeTensor)
+
+    def can_read(*tensors: Tensor) -> bool:
+        if torch.compiler.is_compiling() or _check.in_functorch():
+            return False
+        held_back = ("meta", "cpu")  # the host may look at what is its own
+        return all(type(x) in plain and x.device.type not in held_back for x in tensors)
+
+    with (
+        mock.patch.object(_check, "can_read", can_read),
+        mock.patch.object(_values.Look, "at", return_value=False),  # the first look is over
+    ):
+        yield
+
+
 @needs_fake_cuda
 @law(*COMPUTES, dear=True)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -74,7 +106,7 @@ def test_runs_on_fake_cuda(entry, dtype):
         pytest.skip("the network of the views is in float32")
     mode = FakeTensorMode()
     module = on_fake_cuda(mode, module_of(entry))
-    with mode:
+    with mode, as_if_real():
         results = leaves(run(entry, module, fake_arguments(entry, dtype)))
     assert {part.device.type for part in results} == {"cuda"}
 
@@ -84,7 +116,7 @@ def test_runs_on_fake_cuda(entry, dtype):
 def test_updates_on_fake_cuda(entry):
     mode = FakeTensorMode()
     metric = on_fake_cuda(mode, module_of(entry))
-    with mode:
+    with mode, as_if_real():
         for _ in range(2):
             values = fake_arguments(entry, torch.float32)
             metric.update(**dict(zip(entry.inputs, values, strict=True)))
@@ -114,7 +146,7 @@ def test_sends_nothing_to_a_device(entry):
     module = on_fake_cuda(mode, module_of(entry))
     with mode:
         values = fake_arguments(entry, torch.float32)
-        with Copies():
+        with Copies(), as_if_real():
             run(entry, module, values)
 
 
@@ -159,6 +191,27 @@ def test_a_look_at_a_value_raises_under_fake_cuda():
     module = on_fake_cuda(mode, Waits(grid()))
     with mode, pytest.raises(DataDependentOutputException, match="_local_scalar_dense"):
         module(torch.empty(4, 5, device="cuda"), torch.empty(4, device="cuda"))
+
+
+class Guarded(CDELoss):
+    """A loss that looks at every value that can be read, on whatever device."""
+
+    def forward(self, logits: Tensor, z_spec: Tensor) -> Tensor:
+        if _check.can_read(logits) and not bool(logits.isfinite().all()):
+            raise ValueError("logits must be finite")
+        return super().forward(logits, z_spec)
+
+
+@needs_fake_cuda
+def test_a_guarded_look_raises_as_if_fake_tensors_were_real():
+    """The law can fail: a look behind `_check.can_read` passes without it, and not with it."""
+    mode = FakeTensorMode()
+    module = on_fake_cuda(mode, Guarded(grid()))
+    with mode:
+        values = torch.empty(4, 5, device="cuda"), torch.empty(4, device="cuda")
+        module(*values)
+        with as_if_real(), pytest.raises(DataDependentOutputException, match="_local_scalar"):
+            module(*values)
 
 
 @needs_fake_cuda

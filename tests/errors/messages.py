@@ -22,6 +22,7 @@ from errors import (
     kinds,
     losses,
     photometry,
+    plots,
     point,
     swapped,
     terms,
@@ -33,7 +34,7 @@ from errors import (
 
 ROOMS = (
     *(bins, losses, terms, views, total, weights, photometry, transforms, point, densities),
-    *(kinds, swapped, files),
+    *(kinds, swapped, files, plots),
 )
 FILE = Path(__file__).with_name("messages.txt")
 CASE = "    - "

@@ -17,18 +17,34 @@ EDGED: dict[str, Any] = {"facecolor": BAND, "edgecolor": "0.6", "linewidth": 0.5
 
 
 def axes_or_new(ax: Axes | None, **options: Any) -> Axes:
-    """`ax` itself, or the Axes of a new figure."""
-    return pyplot.subplots(layout="constrained", **options)[1] if ax is None else ax
+    """`ax` itself, or the Axes of a new figure; TypeError where it is neither.
+
+    Called when every other argument is checked, so that no figure of a refused call stays open.
+    """
+    if ax is not None:
+        return _check.instance("ax", ax, Axes)
+    made: Axes = pyplot.subplots(layout="constrained", **options)[1]
+    return made
 
 
-def numbers(values: Any, name: str = "values") -> npt.NDArray[np.float64]:
-    """A float64 vector of a tensor or of anything like an array."""
-    return _check.numbers(name, values).ravel()
+def vector(name: str, values: Any) -> npt.NDArray[np.float64]:
+    """A float64 vector of a tensor or of anything like one; TypeError or ValueError otherwise."""
+    found = _check.numbers(name, values)
+    if found.ndim != 1:
+        raise ValueError(f"{name} must be a vector, got shape {found.shape}: flatten it")
+    return found
 
 
 def pit_values(pit: Tensor) -> npt.NDArray[np.float64]:
-    """PIT values as a vector; ValueError where they are none."""
-    values = numbers(pit, "pit")
+    """PIT values as a vector; TypeError or ValueError where they are none."""
+    values = _check.numbers("pit", pit)
+    if str(getattr(pit, "dtype", "")).endswith("bool"):
+        raise TypeError("pit must be numbers, got bool: give the PIT values, not a mask of them")
+    if values.ndim != 1:
+        raise ValueError(
+            f"pit must be a vector, one value a galaxy, got shape {values.shape}: for probs call "
+            f"pit(probs, z_spec, bins) of photoz_losses.metrics first"
+        )
     if not len(values) or not ((values >= 0) & (values <= 1)).all():
         raise ValueError("pit must hold values in [0, 1], at least one and no NaN")
     return values

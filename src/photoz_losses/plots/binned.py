@@ -6,7 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from photoz_losses.plots._axes import BAND, BLUE, axes_or_new, numbers
+from photoz_losses import _check
+from photoz_losses.plots._axes import BAND, BLUE, axes_or_new, vector
+
+LARGEST = 1e300  # of an edge: the width of a bin, with room about it, is to fit in float64
 
 
 def plot_binned(
@@ -44,24 +47,31 @@ def plot_binned(
     Raises
     ------
     ValueError
-        If the edges do not increase, or the other arguments are not one number a bin.
+        If the edges do not increase, or are infinite or beyond 1e300; if the other arguments are
+        not one number a bin, an error is negative, or a count negative, NaN or infinite.
+    TypeError
+        If one of them is no numbers, or `ax` no Axes.
 
     Examples
     --------
     >>> plot_binned([0.0, 0.1, 0.4], [0.01, 0.03], ylabel="MAD").get_ylabel()
     'MAD'
     """
-    edges, values = numbers(edges), numbers(values)
-    if len(edges) < 2 or not (np.diff(edges) > 0).all():
-        raise ValueError(f"edges must increase strictly, at least two, got {edges}: sort them")
+    edges, values = _check.increasing("edges", edges, at_least=2).numpy(), vector("values", values)
+    if (most := np.abs(edges).max()) > LARGEST:
+        raise ValueError(f"edges must lie within -1e300 and 1e300, got one of size {most:g}")
     others = {"errors": errors, "counts": counts}
-    given = {name: numbers(value) for name, value in others.items() if value is not None}
+    given = {name: vector(name, value) for name, value in others.items() if value is not None}
     for name, value in ({"values": values} | given).items():
         if len(value) != len(edges) - 1:
             raise ValueError(
                 f"{name} must hold one number a bin, {len(edges) - 1}, got {len(value)}: give one "
                 f"edge more than values"
             )
+    if errors is not None and (given["errors"] < 0).any():
+        raise ValueError("errors must not be negative: give standard errors, NaN where unknown")
+    if counts is not None and not ((given["counts"] >= 0) & np.isfinite(given["counts"])).all():
+        raise ValueError("counts must be finite and not negative: give numbers of galaxies")
     ax = axes_or_new(ax, figsize=(5.4, 3.6))
     if "counts" in given:
         _draw_counts(ax, edges, given["counts"])

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy import stats
 
-from photoz_losses.plots._axes import BLUE, EDGED, GREEN, VERMILLION, axes_or_new, numbers
+from photoz_losses import _check
+from photoz_losses.plots._axes import BLUE, EDGED, GREEN, VERMILLION, axes_or_new, vector
 
 
 def plot_coverage(
@@ -43,19 +44,26 @@ def plot_coverage(
     Raises
     ------
     ValueError
-        If the two have different lengths, or a number lies outside [0, 1] or is NaN.
+        If the two are no vectors, are empty or have different lengths, a number lies outside [0, 1]
+        or is NaN, or `galaxies` is less than 1.
+    TypeError
+        If they are no numbers, `galaxies` is no integer, or `ax` no Axes.
 
     Examples
     --------
     >>> plot_coverage([0.5, 0.68, 0.95], [0.45, 0.6, 0.9]).get_xlabel()
     'nominal level'
     """
-    level, coverage = numbers(level), numbers(coverage)
+    level, coverage = vector("level", level), vector("coverage", coverage)
     if len(level) != len(coverage):
         raise ValueError(f"level and coverage must agree, got {len(level)} and {len(coverage)}")
+    if not len(level):
+        raise ValueError("level and coverage are empty: there is nothing to draw")
     for name, value in (("level", level), ("coverage", coverage)):
         if not ((value >= 0) & (value <= 1)).all():
             raise ValueError(f"{name} must lie in [0, 1]: give shares, not percentages, and no NaN")
+    if galaxies is not None:
+        _check.count("galaxies", galaxies, 1)
     ax = axes_or_new(ax, figsize=(4.4, 4.2))
     if galaxies is not None:
         grid = np.linspace(0, 1, 201)

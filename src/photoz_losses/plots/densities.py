@@ -1,13 +1,16 @@
 """Densities of one galaxy under many views, and its image: the paper's figures 10 to 12."""
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib import colormaps, pyplot
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from photoz_losses import _check
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.plots._axes import VERMILLION, axes_or_new
 
@@ -33,7 +36,7 @@ def plot_densities(
     bins : RedshiftBins
         The C bins.
     z_spec : float, optional
-        True redshift, a dashed line.
+        True redshift, a dashed line; within the bins.
     ax : matplotlib Axes, optional
         Where to draw. Default: a new figure.
 
@@ -44,7 +47,11 @@ def plot_densities(
     Raises
     ------
     ValueError
-        If `probs` is not two-dimensional, or rows are no masses.
+        If `probs` is not two-dimensional or has no rows, rows are no masses, or `z_spec` is more
+        than one number, NaN or outside the bins.
+    TypeError
+        If `probs` is no floating-point tensor, `bins` no RedshiftBins, `z_spec` no number, or `ax`
+        no Axes.
 
     Examples
     --------
@@ -74,7 +81,7 @@ def plot_gallery(
     Parameters
     ----------
     image : Tensor, shape (bands, H, W)
-        Fluxes per pixel.
+        Fluxes per pixel, NaN where unknown.
     probs, bins, z_spec
         As in `plot_densities`.
     rgb : three ints, optional
@@ -89,8 +96,11 @@ def plot_gallery(
     Raises
     ------
     ValueError
-        If `image` is not three-dimensional, `rgb` or `axes` have another length, or as
-        `plot_densities`.
+        If `image` is not three-dimensional, or what is shown of it has an infinite pixel or none
+        that is known; if `rgb` or `axes` have another length, `rgb` names a band that is not there,
+        or as `plot_densities`.
+    TypeError
+        If `image` is no tensor, `rgb` no integers, `axes` no Axes, or as `plot_densities`.
 
     Examples
     --------
@@ -102,16 +112,15 @@ def plot_gallery(
     >>> right.get_xlabel()
     'redshift'
     """
-    if image.ndim != 3:
-        raise ValueError(f"image must have shape (bands, H, W), got {tuple(image.shape)}")
-    if rgb is not None and len(rgb) != 3:
-        raise ValueError(f"rgb must name three bands, for red, green and blue, got {tuple(rgb)}")
-    if axes is not None and len(axes) != 2:
-        raise ValueError(f"axes must be two, for the image and the densities, got {len(axes)}")
+    shown = _shown(image, rgb)
+    if axes is not None:
+        axes = list(_check.several("axes", axes, "two Axes"))
+        if len(axes) != 2:
+            raise ValueError(f"axes must be two, for the image and the densities, got {len(axes)}")
+        for given in axes:
+            _check.instance("axes", given, Axes)
     curves = _curves(probs, bins, z_spec)
-    flux = image.detach().cpu().double()
-    shown = flux.mean(0, keepdim=True) if rgb is None else flux[list(rgb)]
-    pixels = np.moveaxis(np.stack([_stretch(band) for band in shown.numpy()]), 0, -1)
+    pixels = np.moveaxis(np.stack([_stretch(band) for band in shown]), 0, -1)
     if axes is None:
         figure = pyplot.figure(figsize=(7, 2.8), layout="constrained")
         axes = figure.subplots(1, 2, width_ratios=(1, 1.8)).tolist()
@@ -121,14 +130,48 @@ def plot_gallery(
     return cut_out, _draw(densities, *curves)
 
 
+def _shown(image: Tensor, rgb: Sequence[int] | None) -> Array:
+    """The bands named by `rgb`, or the mean of all in one."""
+    flux = torch.from_numpy(_check.numbers("image", _check.tensor("image", image)))
+    if flux.ndim != 3:
+        raise ValueError(f"image must have shape (bands, H, W), got {tuple(flux.shape)}")
+    if not flux.numel():
+        raise ValueError(f"image has no pixels, got shape {tuple(flux.shape)}: give one cut-out")
+    if rgb is None:
+        shown = flux.mean(0, keepdim=True)
+    else:
+        chosen = list(_check.several("rgb", rgb, "three numbers of bands"))
+        if not all(isinstance(band, Integral) and not isinstance(band, bool) for band in chosen):
+            raise TypeError(f"rgb must be three integers, numbers of bands, got {tuple(chosen)}")
+        if len(chosen) != 3 or not all(-len(flux) <= band < len(flux) for band in chosen):
+            raise ValueError(
+                f"rgb must name three bands, for red, green and blue, of the {len(flux)} of image, "
+                f"got {tuple(chosen)}"
+            )
+        shown = flux[chosen]
+    if bool(shown.isinf().any()) or not bool(shown.isfinite().any(-1).any(-1).all()):
+        raise ValueError(
+            "image must have no infinite pixel, and in every band shown one that is known, got "
+            "infinity or nothing but NaN: mark bad pixels NaN"
+        )
+    return shown.numpy()
+
+
 def _curves(
     probs: Tensor, bins: RedshiftBins, z_spec: float | Tensor | None
 ) -> tuple[Array, Array, float | None]:
     """Densities, edges and true redshift, read before a figure is opened that would stay open."""
-    if probs.ndim != 2:
+    _check.instance("bins", bins, RedshiftBins)
+    if _check.floating("probs", probs).ndim != 2 or not len(probs):
         raise ValueError(f"probs must have shape (views, bins), got {tuple(probs.shape)}")
     density = bins.density(probs).detach().cpu().numpy()
-    return density, bins.edges.cpu().numpy(), None if z_spec is None else float(z_spec)
+    if z_spec is not None:
+        truth = _check.numbers("z_spec", z_spec)
+        if truth.size != 1:
+            raise ValueError(f"z_spec must be one number, of one galaxy, got shape {truth.shape}")
+        z_spec = truth.item()
+        bins.locate(bins.edges.new_full((), z_spec, dtype=torch.float64), probs.shape[:0])
+    return density, bins.edges.cpu().numpy(), z_spec
 
 
 def _draw(ax: Axes, densities: Array, edges: Array, z_spec: float | None) -> Axes:

@@ -1,5 +1,6 @@
 """Predicted against true redshift, with outliers marked: the paper's figures 4 to 9."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from photoz_losses import _check
-from photoz_losses.plots._axes import ORANGE, VERMILLION, axes_or_new, numbers
+from photoz_losses.plots._axes import ORANGE, VERMILLION, axes_or_new, vector
 
 Array = npt.NDArray[np.float64]
 BLUES = ListedColormap(colormaps["Blues"](np.linspace(0.3, 1, 256)))  # one galaxy is seen on white
@@ -57,8 +58,12 @@ def plot_redshifts(
     Raises
     ------
     ValueError
-        If the shapes disagree, there are no galaxies, a redshift is NaN or infinite, or one end of
-        the intervals is missing.
+        If the shapes disagree or are no vectors, there are no galaxies, a redshift or an end of an
+        interval is NaN or infinite, a true redshift is -1 or less, one end is missing or above the
+        other, `threshold` is not positive and finite, or `bars` is negative.
+    TypeError
+        If a redshift or an end is no floating-point tensor, `threshold` no number, `bars` no
+        integer, or `ax` no Axes.
 
     Examples
     --------
@@ -69,7 +74,7 @@ def plot_redshifts(
     """
     _check.floating("z_phot", z_phot)
     _check.same_shape("z_spec", _check.floating("z_spec", z_spec), z_phot.shape, "z_phot")
-    truth, guess = numbers(z_spec), numbers(z_phot)
+    truth, guess = vector("z_spec", z_spec), vector("z_phot", z_phot)
     if not len(truth):
         raise ValueError("z_phot and z_spec are empty: there is nothing to draw")
     if unknown := int((~np.isfinite(truth) | ~np.isfinite(guess)).sum()):
@@ -77,6 +82,11 @@ def plot_redshifts(
             f"z_phot and z_spec must be finite, got NaN or infinity for {unknown} of {len(truth)}: "
             f"drop those galaxies, and say so"
         )
+    if (least := truth.min()) <= -1:
+        raise ValueError(f"z_spec must lie above -1, got {least:g}: drop those galaxies")
+    if not 0 < _check.number("threshold", threshold) < math.inf:
+        raise ValueError(f"threshold must be positive and finite, got {threshold}")
+    _check.count("bars", bars, 0)
     interval = _interval(z_phot, low, high)
     ax = axes_or_new(ax, figsize=(5.2, 5.4))
     start, end = min(truth.min(), guess.min(), 0.0), 1.05 * max(truth.max(), guess.max(), 0.01)
@@ -129,9 +139,17 @@ def _interval(
         return None
     if low is None or high is None:
         raise ValueError("low and high belong together: give both ends of the intervals, or none")
-    _check.same_shape("low", low, z_phot.shape, "z_phot")
-    _check.same_shape("high", high, z_phot.shape, "z_phot")
-    return numbers(low), numbers(high)
+    for name, end in (("low", low), ("high", high)):
+        _check.same_shape(name, _check.floating(name, end), z_phot.shape, "z_phot")
+    below, above = vector("low", low), vector("high", high)
+    if not (np.isfinite(below) & np.isfinite(above)).all():
+        raise ValueError("low and high must be finite, got NaN or infinity: drop those galaxies")
+    if swapped := int((below > above).sum()):
+        raise ValueError(
+            f"low must not exceed high, which it does for {swapped} of {len(below)}: low is the "
+            f"lower end"
+        )
+    return below, above
 
 
 def _draw_bars(ax: Axes, galaxies: Array, bars: int, color: str) -> None:
