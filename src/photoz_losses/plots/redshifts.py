@@ -57,8 +57,8 @@ def plot_redshifts(
     Raises
     ------
     ValueError
-        If the shapes disagree, there are no galaxies, a redshift is NaN or infinite, or one end of
-        the intervals is missing.
+        If the shapes disagree, there are no galaxies, a redshift is NaN or infinite, `threshold` is
+        not positive and finite, or one end of the intervals is missing.
 
     Examples
     --------
@@ -77,6 +77,8 @@ def plot_redshifts(
             f"z_phot and z_spec must be finite, got NaN or infinity for {unknown} of {len(truth)}: "
             f"drop those galaxies, and say so"
         )
+    if not 0 < _check.number("threshold", threshold) < np.inf:
+        raise ValueError(f"threshold must be positive and finite, got {threshold}")
     interval = _interval(z_phot, low, high)
     ax = axes_or_new(ax, figsize=(5.2, 5.4))
     start, end = min(truth.min(), guess.min(), 0.0), 1.05 * max(truth.max(), guess.max(), 0.01)
