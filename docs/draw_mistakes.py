@@ -49,7 +49,11 @@ SIZES = (  # mistake, what it is seen in, (table, row, column) as it should be a
     ("redshifts in bfloat16", "in another bin", "half precision", "", "bfloat16"),
 )  # fmt: skip
 NO_NUMBER = ["redshifts outside the bins", "the last bin", "–", "depends on the catalogue"]
-SEEN_IN = {"in another bin": "redshifts in another bin", "torch.median": "MAD", "at ẑ − 0.05": "flux loss at ẑ − 0.05"}
+SEEN_IN = {
+    "in another bin": "redshifts in another bin",
+    "torch.median": "MAD",
+    "at ẑ − 0.05": "flux loss at ẑ − 0.05",
+}
 
 
 def build(results: Path, target: Path) -> None:

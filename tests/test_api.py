@@ -1,6 +1,7 @@
 """The public names, and the layers: no import runs back."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -10,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from contract.surface import public_names
-from public import found, modules
+from public import found, modules, objects
 from torch import nn
 
 import photoz_losses
+from photoz_losses._calls import typed_as
 
 SOURCE = Path(photoz_losses.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -25,6 +27,7 @@ FOR_THE_ROOMS = {  # not for users: no page of the reference has them
     *("bins.mean_square", "bins.nan_where_unknown"),
 }
 MAY_IMPORT = {  # room: the rooms below it
+    "_calls": set(),
     "_check": set(),
     "_float64": set(),
     "_repr": set(),
@@ -33,13 +36,13 @@ MAY_IMPORT = {  # room: the rooms below it
     "_blocks": {"_check"},
     "bins": {"_blocks", "_check", "_float64", "_values"},
     "rebinning": {"bins", "_check"},
-    "calibration": {"_check", "bins", "_float64", "_repr"},
-    "photometry": {"bins", "_check", "_float64", "_whole"},
-    "losses": {"bins", "_check", "_float64", "_repr", "_values", "photometry"},
-    "transforms": {"_check", "_repr"},
+    "calibration": {"_calls", "_check", "bins", "_float64", "_repr"},
+    "photometry": {"_calls", "bins", "_check", "_float64", "_whole"},
+    "losses": {"_calls", "bins", "_check", "_float64", "_repr", "_values", "photometry"},
+    "transforms": {"_calls", "_check", "_repr"},
     "_forward_mode": set(),
     "views": {"transforms", "_check", "_forward_mode", "_repr"},
-    "metrics": {"bins", "_blocks", "_check", "_repr", "losses"},
+    "metrics": {"_calls", "bins", "_blocks", "_check", "_repr", "losses"},
     "io": {"_check", "bins", "_whole"},
     "plots": {"bins", "_check", "metrics"},
     "report": {"bins", "_check", "_whole", "io", "metrics", "plots"},
@@ -69,11 +72,27 @@ ORDER = {  # within a room: a file may import those before it
 }
 
 
+def own_forward(value):
+    """Whether it is a Module whose forward stands in the class itself."""
+    return inspect.isclass(value) and issubclass(value, nn.Module) and "forward" in vars(value)
+
+
 @pytest.mark.parametrize("module", INVENTORY, ids=lambda module: module.__name__)
 def test_public_names_are_the_inventory(module):
     assert sorted(module.__all__) == sorted(INVENTORY[module])
     for name in module.__all__:
         assert getattr(module, name).__doc__, f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", [n for n, value in objects().items() if own_forward(value)])
+def test_who_reads_types_is_told_what_a_call_takes(name):
+    """torch says of every Module that its call takes anything and gives anything."""
+    text = inspect.getsource(objects()[name])
+    assert "@typed_as(forward)\n        def __call__(self)" in text
+
+
+def test_what_types_a_call_is_the_forward_itself():
+    assert typed_as(len)(print) is len
 
 
 def test_every_public_package_lists_its_names():

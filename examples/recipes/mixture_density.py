@@ -49,7 +49,7 @@ magnitudes, z_spec = sdss_galaxies(2000)
 optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
 for _ in range(12):
     for rows in torch.randperm(1500).split(100):
-        total, _ = loss(logits=project(*model(magnitudes[rows])), z_spec=z_spec[rows])
+        total, terms = loss(logits=project(*model(magnitudes[rows])), z_spec=z_spec[rows])
         optimizer.zero_grad()
         total.backward()
         optimizer.step()

@@ -30,7 +30,7 @@ loss = TotalLoss({"ce": (1.0, RedshiftCrossEntropy(bins)), "crps": (100.0, CRPSL
 optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
 for _ in range(8):
     for rows in torch.randperm(1500).split(100):
-        total, _ = loss(logits=model(magnitudes[rows]), z_spec=z_spec[rows])
+        total, terms = loss(logits=model(magnitudes[rows]), z_spec=z_spec[rows])
         optimizer.zero_grad()
         total.backward()
         optimizer.step()

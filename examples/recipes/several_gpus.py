@@ -49,7 +49,7 @@ optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
 for _ in range(6):
     for rows in torch.randperm(1005).split(100):
         own = rows[rank::ranks]  # unequal shares where a batch is not divisible, as the last here
-        total, _ = loss(logits=model(inputs[own]), z_spec=z_spec[own])
+        total, terms = loss(logits=model(inputs[own]), z_spec=z_spec[own])
         optimizer.zero_grad()
         of_all_ranks(total, len(own)).backward()
         optimizer.step()

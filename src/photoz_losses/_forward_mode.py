@@ -113,4 +113,5 @@ class DifferentiableTwice(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         # torch hands the input over by place, however it was given
-        return _WRITTEN_OUT.get(func, func)(*args, **(kwargs or {}))
+        function: Callable[..., Any] = _WRITTEN_OUT.get(func, func)
+        return function(*args, **(kwargs or {}))

@@ -1,13 +1,14 @@
 """Recalibration fitted on a validation set: Modules from logits to logits on the same bins."""
 
 import math
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from scipy import optimize
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._calls import typed_as
 from photoz_losses._float64 import Float64Module
 from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins
@@ -161,6 +162,12 @@ class TemperatureScaling(_Calibration):
         log_widths = self.bins.widths.log().to(logits.dtype)
         return (logits - log_widths) / self.temperature.to(logits.dtype) + log_widths
 
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
+
 
 class PITRecalibration(_Calibration):
     r"""CDFs mapped by the distribution of validation PITs, so that new PITs are uniform.
@@ -280,3 +287,9 @@ class PITRecalibration(_Calibration):
         mean_slope = mean_slope.clamp(slopes.min(), slopes.max())
         slope = torch.where(spans, mean_slope, slopes[start])
         return (log_probs + slope.log()).to(logits.dtype)
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""

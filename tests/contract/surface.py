@@ -268,6 +268,9 @@ OPTIONS = [
         **OF_A_BATCH,
     ),
 ]
+REFUSED_BY_THE_SHIFT = {
+    "an_unknown_redshift_that_no_check_saw_is_never_a_score": "refused: no shift is NaN"
+}
 NO_GALAXIES = "a sum over parameters: there are no galaxies"
 LOSSES = [
     _loss(
@@ -311,6 +314,7 @@ LOSSES = [
         lambda **options: SpectrophotometricFluxLoss(grid(), photometry(), **options),
         _from_spectra,
         *("spectrum", "z_spec"),
+        **REFUSED_BY_THE_SHIFT,
     ),
     _loss(
         "SpectrophotometricFluxLoss[ivar]",
@@ -318,6 +322,7 @@ LOSSES = [
         lambda **options: FromNoisySpectra(grid(), photometry(), min_snr=MIN_SNR, **options),
         _from_noisy_spectra,
         *("spectrum", "z_spec", "ivar"),
+        **REFUSED_BY_THE_SHIFT,
         option=True,
     ),
     *(entry for distance in ("l2", "symmetric_kl", "cramer") for entry in _between_views(distance)),
@@ -345,6 +350,15 @@ ON_THE_HOST = "SciPy's p-values: it runs on the host, after the last batch"
 ONE_COLUMN = "takes a table of galaxies, one row each"
 DICTIONARY = "each number of the table is a cell of its own"
 NO_HALF = "redshifts in half precision are refused: z_spec and z_phot keep float32"
+
+
+UNSEEN = dict.fromkeys(
+    (
+        "a_redshift_outside_that_no_check_saw_is_never_a_score",
+        "an_unknown_redshift_that_no_check_saw_is_never_a_score",
+    ),
+    DICTIONARY,
+)
 
 
 def _attributes(excused: dict[str, Any]) -> dict[str, Any]:
@@ -470,7 +484,7 @@ FUNCTIONS = [
         keeps={"keeps_no_graph"},
         **STEPS,
     ),
-    _score("galaxy_scores", reduces=False, infinite={"log_score"}),
+    _score("galaxy_scores", reduces=False, infinite={"log_score"}, **UNSEEN),
     _score(
         "pit[randomized]",
         lambda *given: metrics.pit(*given, randomized=True, generator=_seeded()),

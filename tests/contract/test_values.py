@@ -15,7 +15,7 @@ from contract.laws import (
     unreduced,
 )
 
-from photoz_losses import CDELoss, CRPSLoss, RedshiftBins, RedshiftCrossEntropy, flux_residual
+from photoz_losses import RedshiftBins, flux_residual
 
 
 @law(*PROMISED)
@@ -111,14 +111,29 @@ def test_a_redshift_outside_escapes_nowhere(entry, bad):
         function(*values)
 
 
-@pytest.mark.parametrize("term", [RedshiftCrossEntropy, CDELoss, CRPSLoss])
-def test_where_values_cannot_be_read_a_redshift_outside_poisons_value_and_gradient(term):
-    loss = term(RedshiftBins(EDGES, validate=False), reduction="none")
-    logits = batch()["logits"].requires_grad_()
-    value = loss(logits, torch.tensor([0.1, torch.nan, 0.5, 0.3]))
-    assert value.isnan().tolist() == [False, True, True, False]
-    value.sum().backward()
-    assert logits.grad.isnan().any(-1).tolist() == [False, True, True, False]
+@law("loss", "score", where=lambda entry: "z_spec" in entry.inputs)
+@pytest.mark.parametrize("bad", [-0.1, 0.5])
+def test_a_redshift_outside_that_no_check_saw_is_never_a_score(entry, bad):
+    assert_poisons_its_galaxy_alone(entry, bad)
+
+
+@law("loss", "score", where=lambda entry: "z_spec" in entry.inputs)
+def test_an_unknown_redshift_that_no_check_saw_is_never_a_score(entry):
+    assert_poisons_its_galaxy_alone(entry, torch.nan)
+
+
+def assert_poisons_its_galaxy_alone(entry, bad):
+    """Value and gradient: on a device, and where the grid asks for no look, no check sees it."""
+    function = function_of(entry)
+    function.stands_on["bins"] = RedshiftBins(EDGES, validate=False)
+    values = arguments(entry)
+    values[entry.inputs.index("z_spec")] = torch.tensor([0.1, bad, 0.2, 0.3])
+    values[0].requires_grad_()
+    value = run(entry, function, values, **({"reduction": "none"} if entry.reduces else {}))
+    assert value.isnan().tolist() == [False, True, False, False]
+    if entry.kind == "loss":
+        value.sum().backward()
+        assert values[0].grad.isnan().any(-1).tolist() == [False, True, False, False]
 
 
 def test_the_batch_of_the_table_has_bands_on_both_sides_of_min_snr():

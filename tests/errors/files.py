@@ -68,6 +68,8 @@ for name, call, error, *says in (
     ("plot_nz: outside", lambda: plot_nz(PROBS, Z + 1, BINS), ValueError, "z_spec", "[0, 0.4]"),
     ("plot_densities: logits", lambda: plot_densities(LOGITS, BINS), ValueError, "probs", "masses"),
     ("plot_redshifts: NaN", lambda: plot_redshifts(NAN * Z, Z), ValueError, "finite", "2 of 2"),
+    ("plot_redshifts: 0", lambda: plot_redshifts(Z, Z, threshold=0.0), ValueError, "threshold"),
+    ("plot_redshifts: inf", lambda: plot_redshifts(Z, Z, threshold=torch.inf), ValueError, "inf"),
     ("plot_redshifts: batch", lambda: plot_redshifts(Z, Z[:1]), ValueError, "z_spec", "(1,)"),
     ("plot_redshifts: one end", lambda: plot_redshifts(Z, Z, low=Z), ValueError, "low and high"),
     ("plot_redshifts: a list", lambda: plot_redshifts([0.1], [0.1]), TypeError, "z_phot", "list"),

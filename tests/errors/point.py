@@ -73,14 +73,14 @@ case(
     lambda: metrics.mad(Z, changed(Z, 0, INF)),
     ValueError, "z_spec", "finite", "drop",
 )  # fmt: skip
-for value in (0.0, -0.05, NAN):
+for value in (0.0, -0.05, NAN, INF):
     for name, call in (
         ("outlier_rate", lambda v: metrics.outlier_rate(Z, Z, threshold=v)),
         ("OutlierRate", lambda v: metrics.OutlierRate(threshold=v)),
     ):
         case(
             f"{name}: threshold {value}",
-            lambda c=call, v=value: c(v), ValueError, "threshold", "positive",
+            lambda c=call, v=value: c(v), ValueError, "threshold", "positive and finite",
         )  # fmt: skip
 for name, call in (
     ("bias", lambda: metrics.bias(Z, Z, statistic="mode")),

@@ -18,7 +18,7 @@ from photoz_losses import (
 
 case = Cases()
 
-for value in (-0.1, 1.0, NAN):
+for value in (-0.1, 1.0, NAN, INF):
     case(
         f"cross_entropy: label_smoothing {value}",
         lambda v=value: cross_entropy(LOGITS, Z, BINS, label_smoothing=v),

@@ -107,18 +107,23 @@ def train(
         assert_type(views, Views)
         assert_type(views.logits, Tensor)
         residual, band_weight = table[rows]
-        total, terms = loss.forward(
+        total, terms = loss(
             **views._asdict(), z_spec=z_spec[rows], residual=residual, band_weight=band_weight
         )
         assert_type(total, Tensor)
         assert_type(terms, dict[str, Tensor])
         optimizer.zero_grad()
-        torch.autograd.backward(total)
+        torch.autograd.backward(total)  # Tensor.backward has no types
         optimizer.step()
         loss.step()
     assert_type(loss.current_weights(), dict[str, float])
     assert_type(ramp.value, Tensor)
     print(loss)
+
+
+def entropy(logits: Tensor, z_spec: Tensor, bins: RedshiftBins) -> Tensor:
+    """A Module's call has the types of its forward: no cast, and a forgotten z_spec is an error."""
+    return RedshiftCrossEntropy(bins)(logits, z_spec=z_spec)
 
 
 def evaluate(probs: Tensor, z_spec: Tensor, bins: RedshiftBins) -> None:
@@ -155,10 +160,12 @@ def main() -> None:
 
     logits = model.forward(images).detach()
     assert_type(cde_loss(logits, z_spec, bins), Tensor)
+    assert_type(entropy(logits, z_spec, bins), Tensor)
+    assert_type(CDELoss(bins)(logits, z_spec), Tensor)
     calibration = PITRecalibration(bins, n_segments=4).fit(logits, z_spec)
     assert_type(calibration, PITRecalibration)
     print(calibration, TemperatureScaling(bins))
-    probs = calibration.forward(logits).softmax(-1)
+    probs = calibration(logits).softmax(-1)
     evaluate(probs, z_spec, bins)
     assert_type(rebin(probs, bins, RedshiftBins.log1p(0.0, 0.4, 10)), Tensor)
 

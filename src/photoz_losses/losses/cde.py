@@ -1,8 +1,11 @@
 """The conditional density estimate loss: the paper's section 3, last term."""
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._calls import typed_as
 from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins, nan_where_unknown
 from photoz_losses.losses._reduce import check_reduction, reduce
@@ -73,6 +76,12 @@ class CDELoss(nn.Module):
     def forward(self, logits: Tensor, z_spec: Tensor) -> Tensor:
         """See `cde_loss`."""
         return cde_loss(logits, z_spec, self.bins, reduction=self.reduction)
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
 
     def extra_repr(self) -> str:
         """Options, for ``repr``."""

@@ -1,11 +1,13 @@
 """Cross entropy over redshift bins and the penalty on the weights: the paper's section 2."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._calls import typed_as
 from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins, nan_where_unknown
 from photoz_losses.losses._reduce import check_reduction, reduce
@@ -94,6 +96,12 @@ class RedshiftCrossEntropy(nn.Module):
             reduction=self.reduction,
         )
 
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
+
     def extra_repr(self) -> str:
         """Options, for ``repr``."""
         return options(self, "label_smoothing", "reduction")
@@ -147,3 +155,9 @@ class L2Penalty(nn.Module):
     def forward(self, parameters: Iterable[Tensor]) -> Tensor:
         """See `l2_penalty`."""
         return l2_penalty(parameters)
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""

@@ -1,9 +1,12 @@
 """The continuous ranked probability score, exact for a piecewise-constant density."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._calls import typed_as
 from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins, mean_square
 from photoz_losses.losses._reduce import check_reduction, reduce
@@ -89,6 +92,12 @@ class CRPSLoss(nn.Module):
     def forward(self, logits: Tensor, z_spec: Tensor) -> Tensor:
         """See `crps_loss`."""
         return crps_loss(logits, z_spec, self.bins, reduction=self.reduction)
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
 
     def extra_repr(self) -> str:
         """Options, for ``repr``."""

@@ -1,11 +1,12 @@
 """The spectrophotometric flux term: the paper's section 3, first constraint, and appendix A."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check, _values
+from photoz_losses._calls import typed_as
 from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.losses._reduce import check_reduction, reduce
@@ -156,6 +157,12 @@ class FluxLoss(nn.Module):
             self.unusable.copy_((weight.detach() > 0).any(-1).logical_not().sum())
         return value
 
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
+
     def extra_repr(self) -> str:
         """Options, for ``repr``."""
         return options(self, "reduction")
@@ -237,8 +244,13 @@ class SpectrophotometricFluxLoss(nn.Module):
             dimming=self.dimming,
             cosmology=self.cosmology,
         )
-        value: Tensor = self.loss(logits, residual, band_weight)
-        return value
+        return self.loss(logits, residual, band_weight)
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
 
     def extra_repr(self) -> str:
         """Options, for ``repr``."""

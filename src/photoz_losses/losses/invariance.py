@@ -1,9 +1,12 @@
 """Invariance of the answer under a change of view: the paper's section 3, rotation, background."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check, _values
+from photoz_losses._calls import typed_as
 from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins, mean_square
 from photoz_losses.losses._reduce import check_reduction, reduce
@@ -173,6 +176,12 @@ class InvarianceLoss(nn.Module):
             temperature=self.temperature,
             reduction=self.reduction,
         )
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
 
     def extra_repr(self) -> str:
         """Options, for ``repr``."""

@@ -1,8 +1,11 @@
 """Invariance under small rotations: the derivative of the answer with the angle, made small."""
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from photoz_losses import _check, _values
+from photoz_losses._calls import typed_as
 from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.losses._reduce import check_reduction, reduce
@@ -109,6 +112,12 @@ class RotationDerivativeLoss(nn.Module):
             temperature=self.temperature,
             reduction=self.reduction,
         )
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
 
     def extra_repr(self) -> str:
         """Options, for ``repr``."""

@@ -1,11 +1,13 @@
 """Weights that change during training: ramps, and terms that are due on every k-th step only."""
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from photoz_losses import _check
+from photoz_losses._calls import typed_as
 from photoz_losses._float64 import Float64Module
 
 KINDS = ("constant", "linear", "cosine")
@@ -105,6 +107,12 @@ class WeightSchedule(Float64Module):
         """`term` times the weight, in the term's own precision; scalar or of any shape."""
         # a copy, because the next step overwrites the buffer, perhaps before the backward
         return self._value.to(term.dtype, copy=True).squeeze() * term
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
 
     @property
     def value(self) -> Tensor:

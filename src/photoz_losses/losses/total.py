@@ -4,12 +4,13 @@ import difflib
 import inspect
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._calls import typed_as
 from photoz_losses.losses.schedule import HEAVIEST, WeightSchedule
 
 PATIENCE = 1000  # training calls: no one accumulates the gradients of so many batches
@@ -124,6 +125,12 @@ class TotalLoss(nn.Module):
         weighted = self._weighted(values)
         total = torch.stack(weighted).sum() if weighted else 0 * next(iter(values.values()))
         return total, values
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
 
     def _weighted(self, values: Mapping[str, Tensor]) -> list[Tensor]:
         """What each term that is due adds to the total, and what the covered ones add together."""

@@ -1,11 +1,13 @@
 """Weights between terms that are learned, or follow the terms' progress."""
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, distributed, nn
 
 from photoz_losses import _check
+from photoz_losses._calls import typed_as
 from photoz_losses._float64 import Float64Module
 
 
@@ -63,6 +65,12 @@ class UncertaintyWeights(nn.Module):
         values = _read(self.names, terms)
         s = self.log_variances.to(torch.promote_types(values.dtype, torch.float32))
         return (0.5 * (-s).exp() * values + 0.5 * s).sum()
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
 
     def factors(self) -> dict[str, Tensor]:
         """What each term is multiplied by, :math:`e^{-s_j} / 2`, without gradient."""
@@ -177,6 +185,12 @@ class ReLoBRaLo(Float64Module):
         values = _read(self.names, terms)
         weights = self._follow(values.detach()) if self.training else self.weights.clone()
         return (weights.to(values.dtype) * values).sum()
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
 
     @torch.no_grad()
     def _follow(self, values: Tensor) -> Tensor:

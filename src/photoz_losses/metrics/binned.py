@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from photoz_losses import _check
+from photoz_losses._calls import typed_as
 from photoz_losses.metrics._samples import digest
 from photoz_losses.metrics._streaming import StreamingMetric, shallow_states
 from photoz_losses.metrics._table import MetricTable
@@ -230,6 +231,12 @@ class Binned(StreamingMetric):
         self._computed, count, values = None, *self._take("forward", *args, by=by, **kwargs)
         self._update_count += 1
         return _per_bin(count, values)
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
 
     def compute(self) -> dict[str, Any]:
         """Value in each bin, `count` in each and `outside` of all; NaN for an empty bin.

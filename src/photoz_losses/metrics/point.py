@@ -229,7 +229,7 @@ def outlier_rate(
     Raises
     ------
     ValueError, TypeError
-        As `mad`; also if `threshold` is not positive, or another word.
+        As `mad`; also if `threshold` is not positive and finite, or another word.
 
     Examples
     --------
@@ -272,8 +272,8 @@ def _check_threshold(threshold: float | str) -> None:
     if isinstance(threshold, str):
         if threshold != "sigma_iqr":
             raise ValueError(f"threshold must be a number or 'sigma_iqr', got {threshold!r}")
-    elif not _check.number("threshold", threshold) > 0:
-        raise ValueError(f"threshold must be positive, got {threshold}")
+    elif not 0 < _check.number("threshold", threshold) < math.inf:
+        raise ValueError(f"threshold must be positive and finite, got {threshold}")
 
 
 class _ResidualMetric(SampleMetric):

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torchmetrics import MetricCollection
 
 from photoz_losses import _check
+from photoz_losses._calls import typed_as
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.metrics._table import MetricTable
 from photoz_losses.metrics.point import (
@@ -112,6 +113,12 @@ class PhotoZMetrics(MetricCollection):
     def forward(self, *, probs: Tensor, z_spec: Tensor) -> dict[str, Any]:
         """Values of this batch alone, which is then taken in; all of it, or none."""
         return MetricTable(super().forward(**self._arguments(probs, z_spec)))
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
 
     def compute(self) -> dict[str, Any]:
         """Every value by name, of all batches; shown as a table."""

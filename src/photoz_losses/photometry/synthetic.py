@@ -5,12 +5,13 @@ makes them, without a pass over the pixels for each redshift. Spectra are worked
 whose temporaries fit a given number of bytes.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._calls import typed_as
 from photoz_losses._float64 import Float64Module
 from photoz_losses.photometry._blocks import Kernel, in_blocks
 from photoz_losses.photometry._filter_sums import FilterSums, lines
@@ -149,6 +150,12 @@ class SyntheticPhotometry(Float64Module):
         result = torch.promote_types(_check.floating("flux", flux).dtype, torch.float32)
         bands, coverage = self.evaluate(flux, nu, valid)
         return bands.to(result), coverage.to(result)
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
 
     def evaluate(
         self, flux: Tensor, nu: Tensor, valid: Tensor | None = None

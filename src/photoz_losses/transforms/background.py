@@ -1,9 +1,12 @@
 """Redraw the sky around a galaxy: the paper's section 3 and appendix B.3, or around a mask."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._calls import typed_as
 from photoz_losses._repr import options
 from photoz_losses.transforms._images import (
     check_images,
@@ -193,6 +196,12 @@ class ResampleBackground(nn.Module):
             correlated=self.correlated,
             generator=self.generator,
         )
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
 
     def extra_repr(self) -> str:
         """Options, for ``repr``."""

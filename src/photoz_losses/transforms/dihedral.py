@@ -1,9 +1,12 @@
 """The eight rotations and flips that keep pixel values: the paper's section 3, appendix B.2."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._calls import typed_as
 from photoz_losses._repr import options
 from photoz_losses.transforms._images import check_images, laid_out_as, source_of_draws
 
@@ -92,6 +95,12 @@ class RandomDihedral(nn.Module):
         check_images(images, square=True)
         element = torch.randint(8, (len(images),), **source_of_draws(images, self.generator))
         return dihedral(images, element)
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
 
     def extra_repr(self) -> str:
         """Options, for ``repr``."""

@@ -1,11 +1,13 @@
 """Turns by any angle, resampled from a larger cut-out so that no pixel is invented."""
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from photoz_losses import _check
+from photoz_losses._calls import typed_as
 from photoz_losses._repr import options
 from photoz_losses.transforms._images import check_images, laid_out_as, source_of_draws
 
@@ -174,6 +176,12 @@ class RandomRotation(nn.Module):
         return rotate(
             images, angle.to(images.device), crop=self.crop, interpolation=self.interpolation
         )
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None:
+            """As `forward`."""
 
     def extra_repr(self) -> str:
         """Options, for ``repr``."""
