@@ -146,7 +146,7 @@ def test_no_import_runs_back(path):
 
 def test_the_table_of_layers_is_the_one_that_holds():
     """CONTRIBUTING.md's, row by row; what every room may import stands below it."""
-    text, for_all = (ROOT / "CONTRIBUTING.md").read_text(), set(list(MAY_IMPORT)[:4])
+    text, for_all = (ROOT / "CONTRIBUTING.md").read_text(), set(list(MAY_IMPORT)[:5])
     rows = re.findall(r"^\| `src/photoz_losses/(\w+)\S*` \|.*\|(.*)\|$", text, re.MULTILINE)
     above: set[str] = set()
     for room, cell in rows:
@@ -155,7 +155,7 @@ def test_the_table_of_layers_is_the_one_that_holds():
         assert named <= above, f"{room} stands above what it imports"
         above.add(room)
     assert above == MAY_IMPORT.keys()
-    assert {room for room, _ in rows[:4]} == for_all
+    assert {room for room, _ in rows[:5]} == for_all
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/start.md"])

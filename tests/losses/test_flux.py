@@ -592,7 +592,7 @@ def test_bad_arguments_are_named(logits, residual, weight, error, message):
     [
         (WEIGHT * 0, ValueError, "variance must be positive.*in use.*band_weight 0"),
         (-WEIGHT, ValueError, "variance must be positive"),
-        (WEIGHT * torch.nan, ValueError, "variance must be positive, and not NaN"),
+        (WEIGHT * torch.nan, ValueError, "variance must be positive in float32, and not NaN"),
         (WEIGHT[0], ValueError, r"variance must have the shape \(2, 3\) of the bands.*\(3,\)"),
         (WEIGHT[:, :1], ValueError, r"variance must have the shape \(2, 3\).*got \(2, 1\)"),
         (WEIGHT.long(), TypeError, "variance must be a floating-point.*int64"),
@@ -638,6 +638,12 @@ def test_the_module_names_bad_spectra_and_redshifts():
         module(logits, flux, z_spec + 1)
     with pytest.raises(ValueError, match="flux must have shape"):
         module(logits, flux[:, 1:], z_spec)
+    with pytest.raises(TypeError, match=r"^logits must be a floating-point tensor"):
+        module(logits.long(), flux, z_spec)
+    with pytest.raises(TypeError, match=r"^bins must be a RedshiftBins"):
+        FluxLoss(z_spec)
+    with pytest.raises(TypeError, match=r"^photometry must be a SyntheticPhotometry"):
+        SpectrophotometricFluxLoss(BINS, FILTERS)
     with pytest.raises(TypeError, match="flux must be a floating-point tensor"):
         module(logits, flux.long(), z_spec)
     with pytest.raises(

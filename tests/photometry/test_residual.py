@@ -517,7 +517,7 @@ def test_a_band_below_the_least_signal_to_noise_carries_nothing(quadrature):
     z_spec = torch.full((4,), 0.2)
     signal = relative_variance(photometry, flux, ivar, valid=valid).rsqrt()
     plain, used = flux_residual(photometry, flux, z_spec, BINS, **options)
-    for least in (0.5, signal[1, 0].item() * (1 + 1e-9), signal.max().item() / 2):
+    for least in (0.5, signal[1, 1].item() * (1 + 1e-9), signal.max().item() / 2):
         residual, weight = flux_residual(
             photometry, flux, z_spec, BINS, ivar=ivar, min_snr=least, **options
         )
@@ -570,6 +570,7 @@ FLUX, Z = torch.ones(2, 200), torch.tensor([0.1, 0.2])
         ({"min_coverage": 1.5}, ValueError, r"min_coverage must lie in \[0, 1\], got 1.5"),
         ({"min_coverage": "a"}, TypeError, "^min_coverage must be a number"),
         ({"ivar": -FLUX}, ValueError, "^ivar must not be negative, got -1"),
+        ({"ivar": FLUX.long()}, TypeError, "^ivar must be a floating-point tensor"),
         ({"ivar": FLUX[:1]}, ValueError, r"^ivar must have the shape \(2, 200\)"),
         ({"valid": FLUX}, TypeError, "valid must be a bool tensor.*ivar > 0"),
         ({"valid": FLUX[0].bool()}, ValueError, r"valid must have the shape \(2, 200\) of flux"),
