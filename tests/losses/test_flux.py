@@ -484,6 +484,8 @@ def test_distance_dimming_reaches_the_module():
     table = flux_residual(photometry, flux, z_spec, BINS, **options)
     module = SpectrophotometricFluxLoss(BINS, photometry, **options)
     assert torch.equal(module(logits, flux, z_spec), flux_loss(logits, *table))
+    assert "cosmology=" in repr(module)
+    assert "Planck18" in repr(module)
 
 
 @pytest.mark.parametrize("cast", ["half", "bfloat16", "float"])
