@@ -1,6 +1,7 @@
 """The tables and pictures of docs/mistakes.md, from the kept results alone."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,11 @@ SIZES = (  # mistake, what it is seen in, (table, row, column) as it should be a
     ("redshifts in bfloat16", "in another bin", "half precision", "", "bfloat16"),
 )  # fmt: skip
 NO_NUMBER = ["redshifts outside the bins", "the last bin", "–", "depends on the catalogue"]
-SEEN_IN = {"in another bin": "redshifts in another bin", "torch.median": "MAD", "at ẑ − 0.05": "flux loss at ẑ − 0.05"}
+SEEN_IN = {
+    "in another bin": "redshifts in another bin",
+    "torch.median": "MAD",
+    "at ẑ − 0.05": "flux loss at ẑ − 0.05",
+}
 
 
 def build(results: Path, target: Path) -> None:
@@ -73,7 +78,7 @@ def build(results: Path, target: Path) -> None:
 
 def number(value: float, form: str) -> str:
     """`value` with the minus of typesetting, and without the sign of a zero."""
-    text = format(value, form)
+    text = re.sub(r"e([+-])0", r"e\1", format(value, form))  # 9e-05
     if not text.strip("+-0.%"):
         text = text.lstrip("+-")
     return text.replace("-", "−").replace("%", " %")
