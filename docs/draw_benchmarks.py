@@ -17,9 +17,9 @@ SCORES: list[Column] = [
     ("PIT KS", "pit_ks", ".3f"),
 ]
 TURNS: list[Column] = [
-    ("s", "median_s", "3"),
-    ("first quartile", "quartile_1_s", "3"),
-    ("third", "quartile_3_s", "3"),
+    ("ms", "median_s", "ms"),
+    ("first quartile", "quartile_1_s", "ms"),
+    ("third", "quartile_3_s", "ms"),
 ]
 RATIO: list[Column] = [
     ("times the first of its kind", "ratio", ".2f"),
@@ -187,7 +187,9 @@ def cell(row: Any, path: str, form: str) -> str:
         row = row[key]
     if row == 0:
         return "0"
-    return digits(row) if form == "3" else number(row, form) if form else str(row)
+    if form in ("3", "ms"):
+        return digits(1e3 * row if form == "ms" else row)
+    return number(row, form) if form else str(row)
 
 
 def digits(value: float) -> str:

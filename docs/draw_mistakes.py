@@ -1,6 +1,7 @@
 """The tables and pictures of docs/mistakes.md, from the kept results alone."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def build(results: Path, target: Path) -> None:
 
 def number(value: float, form: str) -> str:
     """`value` with the minus of typesetting, and without the sign of a zero."""
-    text = format(value, form)
+    text = re.sub(r"e([+-])0", r"e\1", format(value, form))  # 9e-05
     if not text.strip("+-0.%"):
         text = text.lstrip("+-")
     return text.replace("-", "−").replace("%", " %")

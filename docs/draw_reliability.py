@@ -54,9 +54,8 @@ def count_cells(counts: Mapping[str, Row]) -> list[list[str]]:
             command = f"`{row['command']}`"
             cells.append([title, passed, failed, skipped, minutes, row["commit"], command])
         else:
-            cells.append(
-                [title, "not run", *["–"] * 4, f"`python benchmarks/reliability.py {name}`"]
-            )
+            command = f"`python benchmarks/reliability.py {name}`"
+            cells.append([title, "not run", *["–"] * 4, command])
     return cells
 
 

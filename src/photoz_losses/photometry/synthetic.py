@@ -56,7 +56,7 @@ class SyntheticPhotometry(Float64Module):
     ValueError
         If wavelengths are not finite, positive and strictly increasing, or reach no filter.
     TypeError
-        If `filters` are no `FilterSet`, or wavelengths are not numbers.
+        If filters are no `FilterSet`, or wavelengths are not numbers.
 
     Notes
     -----
