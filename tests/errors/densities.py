@@ -34,6 +34,11 @@ case(
     TypeError, "approximate", "PIT", "leave it out", "PITStatistics",
 )  # fmt: skip
 case(
+    "photo_z_metrics: update by place",
+    lambda: metrics.photo_z_metrics(BINS).update(PROBS, Z),
+    TypeError, "keyword", "'probs'", "'z_spec'",
+)  # fmt: skip
+case(
     "PITStatistics: approximate",
     lambda: metrics.PITStatistics(BINS, approximate=1),
     ValueError, "approximate", "at least 2",
