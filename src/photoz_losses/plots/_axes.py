@@ -28,6 +28,11 @@ def numbers(values: Any, name: str = "values") -> npt.NDArray[np.float64]:
 
 def pit_values(pit: Tensor) -> npt.NDArray[np.float64]:
     """PIT values as a vector; ValueError where they are none."""
+    if len(shape := _check.numbers("pit", pit).shape) > 1:
+        raise ValueError(
+            f"pit must have shape (N,), got {shape}: are these probs? Call metrics.pit(probs, "
+            f"z_spec, bins); or else pit.flatten()"
+        )
     values = numbers(pit, "pit")
     if not len(values) or not ((values >= 0) & (values <= 1)).all():
         raise ValueError("pit must hold values in [0, 1], at least one and no NaN")

@@ -32,7 +32,7 @@ def plot_pit(pit: Tensor, *, n_bins: int = 20, ax: Axes | None = None) -> Axes:
     Raises
     ------
     ValueError
-        If there are no values, or one lies outside [0, 1] or is NaN.
+        If there are no values, one lies outside [0, 1] or is NaN, or the shape is not (N,).
 
     Examples
     --------
@@ -82,7 +82,7 @@ def plot_pp(pit: Tensor, *, ax: Axes | None = None) -> Axes:
     Raises
     ------
     ValueError
-        If there are no values, or one lies outside [0, 1] or is NaN.
+        If there are no values, one lies outside [0, 1] or is NaN, or the shape is not (N,).
 
     Examples
     --------
