@@ -95,6 +95,17 @@ def test_what_types_a_call_is_the_forward_itself():
     assert typed_as(len)(print) is len
 
 
+def test_rooms_that_are_slow_to_import_are_found_by_name():
+    rooms = ("calibration", "io", "metrics", "plots", "report")
+    assert {*rooms, *photoz_losses.__all__} <= set(dir(photoz_losses))
+    for room in rooms:
+        assert photoz_losses.__getattr__(room) is import_module(f"photoz_losses.{room}")
+    with pytest.raises(AttributeError, match=r"'MAD': it is photoz_losses\.metrics\.MAD"):
+        photoz_losses.__getattr__("MAD")
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
+        photoz_losses.__getattr__("nothing")
+
+
 def test_every_public_package_lists_its_names():
     """And so does a file right below the package, or else all that it defines is the package's."""
     given = {id(getattr(photoz_losses, name)) for name in photoz_losses.__all__}

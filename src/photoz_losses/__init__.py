@@ -64,11 +64,23 @@ __all__ = [
 ]
 
 
+_LAZY = ("calibration", "io", "metrics", "plots", "report")
+
+
 def __getattr__(name: str) -> ModuleType:
     """Import what is slow to import when it is first asked for: torchmetrics takes seconds."""
-    if name in ("calibration", "metrics", "plots"):
+    if name in _LAZY:
         return import_module(f"photoz_losses.{name}")
-    raise AttributeError(f"module 'photoz_losses' has no attribute {name!r}")
+    mend = ""
+    if not name.startswith("_"):  # whoever looks a package over asks for those, and should not wait
+        for room in ("calibration", "metrics"):  # the others need extras
+            if name in import_module(f"photoz_losses.{room}").__all__:
+                mend = f": it is photoz_losses.{room}.{name}"
+    raise AttributeError(f"module 'photoz_losses' has no attribute {name!r}{mend}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
 
 
 __version__ = "0.1.0"

@@ -129,8 +129,11 @@ def can_read_free(*tensors: Tensor) -> bool:
 def tensor(name: str, value: Any) -> Tensor:
     """`value` itself where it is a tensor; TypeError otherwise."""
     if not isinstance(value, Tensor):
-        helps = isinstance(value, list | tuple | Real | np.ndarray)
-        mend = ": wrap it in torch.as_tensor(...)" if helps else ""
+        mend = ""
+        if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):
+            mend = f" of tensors: unpack it, or pick the one that is {name}"
+        elif isinstance(value, list | tuple | Real | np.ndarray):
+            mend = ": wrap it in torch.as_tensor(...)"
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}{mend}")
     return value
 
@@ -192,7 +195,12 @@ def cast(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
 def redshift(name: str, value: Tensor) -> Tensor:
     """`value` itself where it is a float32 or float64 tensor; TypeError otherwise."""
     known = (torch.float32, torch.float64)
-    if tensor(name, value).is_floating_point() and value.dtype not in known:
+    if tensor(name, value).dtype in INTEGRAL:
+        raise TypeError(
+            f"{name} must be a floating-point tensor, got {value.dtype}: call {name}.float(); or "
+            f"if these are labels of bins, which are no redshifts, bins.centers[{name}]"
+        )
+    if value.is_floating_point() and value.dtype not in known:
         raise TypeError(
             f"{name} must be float32 or float64, got {value.dtype}, which holds three or fewer "
             f"digits of a redshift: keep redshifts out of the half-precision cast"

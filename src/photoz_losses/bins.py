@@ -6,7 +6,7 @@ what a density is worth there. Nothing else touches the edges.
 
 import math
 from numbers import Real
-from typing import Any, Self
+from typing import Any, Never, Self
 
 import numpy as np
 import torch
@@ -70,8 +70,14 @@ class RedshiftBins(Float64Module):
     centers: Tensor
     widths: Tensor
 
-    def __init__(self, edges: Any, *, validate: bool | None = None) -> None:
+    def __init__(self, edges: Any, *more: Never, validate: bool | None = None) -> None:
         super().__init__()
+        if more or isinstance(edges, Real):
+            got = ", ".join(_check.shown(value) for value in (edges, *more))
+            raise TypeError(
+                f"edges must be a vector of numbers, the edges of all bins, got {got}: for bins of "
+                f"equal width call RedshiftBins.uniform(z_min, z_max, n_bins)"
+            )
         edges = _check.increasing("edges", edges, at_least=3)
         _check_edges(edges)
         self.register_buffer("edges", edges, persistent=False)

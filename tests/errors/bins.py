@@ -29,6 +29,12 @@ case(
     lambda: RedshiftBins(torch.eye(3).to_sparse()),
     TypeError, "edges", "dense", "edges.to_dense()",
 )  # fmt: skip
+for edges in ((180,), (0.0, 0.4, 180), (torch.tensor([0.0, 0.2, 0.4]), 180)):
+    case(
+        f"bins: edges {'a number' if len(edges) == 1 else f'and more, {type(edges[0]).__name__}'}",
+        lambda e=edges: RedshiftBins(*e),
+        TypeError, "edges must be a vector", "180", "RedshiftBins.uniform(z_min, z_max, n_bins)",
+    )  # fmt: skip
 case("bins.uniform: reversed", lambda: RedshiftBins.uniform(0.4, 0.0, 4), ValueError, "z_min")
 case("bins.uniform: one bin", lambda: RedshiftBins.uniform(0.0, 0.4, 1), ValueError, "at least")
 case("bins.log1p: z_min", lambda: RedshiftBins.log1p(-1.0, 1.0, 4), ValueError, "z_min", "-1")

@@ -23,6 +23,11 @@ for name, call in (("histogram", metrics.pit_histogram), ("statistics", metrics.
         f"pit_{name}: one bin", lambda c=call: c(PIT, n_bins=1),
         ValueError, "n_bins", "at least 2", "1",
     )  # fmt: skip
+for name, call in (("histogram", metrics.pit_histogram), ("statistics", metrics.pit_statistics)):
+    case(
+        f"pit_{name}: masses",
+        lambda c=call: c(PROBS), ValueError, "pit_values", "(2, 4)", "probs", "pit(probs,",
+    )  # fmt: skip
 case(
     "pit_histogram: NaN",
     lambda: metrics.pit_histogram(changed(PIT, 0, NAN)),
@@ -32,6 +37,11 @@ case(
     "PIT: approximate",
     lambda: metrics.PIT(BINS, approximate=100),
     TypeError, "approximate", "PIT", "leave it out", "PITStatistics",
+)  # fmt: skip
+case(
+    "photo_z_metrics: update by place",
+    lambda: metrics.photo_z_metrics(BINS).update(PROBS, Z),
+    TypeError, "keyword", "'probs'", "'z_spec'",
 )  # fmt: skip
 case(
     "PITStatistics: approximate",

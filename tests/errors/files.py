@@ -61,6 +61,8 @@ for name, call, error, *says in (
     ("plot_pit: no bins", lambda: plot_pit(Z, n_bins=0), ValueError, "n_bins", "at least 2", "0"),
     ("plot_pit: a fraction", lambda: plot_pit(Z, n_bins=2.5), TypeError, "n_bins", "integer"),
     ("plot_pit: outside", lambda: plot_pit(Z + 1), ValueError, "pit", "[0, 1]"),
+    ("plot_pit: masses", lambda: plot_pit(PROBS), ValueError, "(2, 4)", "probs", "pit(probs,"),
+    ("plot_pp: masses", lambda: plot_pp(PROBS), ValueError, "(2, 4)", "probs", "pit(probs,"),
     ("plot_pit: words", lambda: plot_pit(["a"]), TypeError, "pit", "numbers"),
     ("plot_pp: empty", lambda: plot_pp(Z[:0]), ValueError, "pit", "at least one"),
     ("plot_nz: no batch", lambda: plot_nz(PROBS[0], Z, BINS), ValueError, "probs", "(4,)"),

@@ -176,6 +176,11 @@ for fault, arguments, *says in (
 ):
     case(f"FilterSet: {fault}", lambda a=arguments: FilterSet(*a), ValueError, *says)
 case(
+    "FilterSet.from_speclite: a group",
+    lambda: FilterSet.from_speclite("sdss2010"),
+    ValueError, "names", "'sdss2010'", "'sdss2010-*'",
+)  # fmt: skip
+case(
     "FilterSet: names no strings",
     lambda: FilterSet([["g"]], [[4000.0, 5000.0]], [[1.0, 1.0]]),
     TypeError, "names must be strings", "got list",

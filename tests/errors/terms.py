@@ -52,6 +52,11 @@ case(
     lambda: flux_loss(LOGITS, RESIDUAL.long()),
     TypeError, "residual", "int64",
 )  # fmt: skip
+case(
+    "FluxLoss: residual what a table gives",
+    lambda: FluxLoss(BINS)(LOGITS, (RESIDUAL, WEIGHT)),
+    TypeError, "residual", "tuple of tensors", "unpack it",
+)  # fmt: skip
 for name, call in (
     ("flux_loss", lambda w: flux_loss(LOGITS, RESIDUAL, w)),
     ("FluxLoss", lambda w: FluxLoss(BINS)(LOGITS, RESIDUAL, w)),

@@ -29,7 +29,6 @@ EXCUSED_METHODS = {
     "PhotoZMetrics.update": "by photo_z_metrics",
     "Binned.merge_state": "torchmetrics'",
     "Binned.persistent": "torchmetrics'",
-    "FilterSet.from_speclite": "speclite's own errors",
     "FluxTable.to": "torch's own errors",
     "Spectra.to": "torch's own errors",
     "WeightSchedule.at": "plain arithmetic",

@@ -30,7 +30,16 @@ for value in (-0.1, NAN, INF):
         ValueError, "'ce'", "weight", "between 0 and 1e+30",
     )  # fmt: skip
 case("TotalLoss: no terms", lambda: TotalLoss({}), ValueError, "terms", "at least one")
-case("TotalLoss: function", lambda: TotalLoss({"ce": (1.0, cde_loss)}), TypeError, "'ce'", "Module")
+case(
+    "TotalLoss: function",
+    lambda: TotalLoss({"ce": (1.0, cde_loss)}),
+    TypeError, "'ce'", "Module", "function", "CDELoss(bins)",
+)  # fmt: skip
+case(
+    "TotalLoss: by place",
+    lambda: TotalLoss({"ce": (1.0, ENTROPY)})(LOGITS, Z),
+    TypeError, "by keyword", "loss(logits=..., z_spec=...)",
+)  # fmt: skip
 case(
     "TotalLoss: no weight",
     lambda: TotalLoss({"ce": ENTROPY}),
@@ -41,7 +50,7 @@ case(
 case(
     "TotalLoss: pair turned round",
     lambda: TotalLoss({"ce": (ENTROPY, 1.0)}),
-    TypeError, "'ce'", "Module", "float",
+    TypeError, "'ce'", "(weight, Module)", "before 1.0", "weight first",
 )  # fmt: skip
 case(
     "TotalLoss: weight not a number",

@@ -152,6 +152,9 @@ def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
 class L2Penalty(nn.Module):
     """Module of `l2_penalty`: ``forward(parameters)``, so that TotalLoss can weigh it."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, parameters: Iterable[Tensor]) -> Tensor:
         """See `l2_penalty`."""
         return l2_penalty(parameters)

@@ -4,7 +4,7 @@ import difflib
 import inspect
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +89,7 @@ class TotalLoss(nn.Module):
         self._unused: set[str] = set()
         self._calls, self._steps = 0, [0] * len(schedules)
 
-    def forward(self, **inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, *unnamed: Never, **inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Total, and each term's unweighted value by name.
 
         Parameters
@@ -103,11 +103,15 @@ class TotalLoss(nn.Module):
         Raises
         ------
         TypeError
-            If a term lacks a keyword (the error names both), or if a keyword that no term takes
-            looks like a misspelt one that a term does.
+            If something is given by place, if a term lacks a keyword (the error names both), or if
+            a keyword that no term takes looks like a misspelt one that a term does.
         ValueError
             If a term does not give a scalar.
         """
+        if unnamed:
+            names = dict.fromkeys(key for takes in self._takes.values() for key in takes)
+            call = ", ".join(f"{name}=..." for name in names)
+            raise TypeError(f"loss takes everything by keyword, as its terms do: loss({call})")
         self._check_names(inputs)
         self._miss_steps()
         values: dict[str, Tensor] = {}
@@ -240,12 +244,21 @@ def _check_term(name: str, entry: Any) -> None:
     if not (isinstance(entry, tuple | list) and len(entry) == 2):
         raise TypeError(f"term {name!r} must be a pair (weight, Module), got {_check.shown(entry)}")
     weight, module = entry
+    if isinstance(weight, nn.Module) and not isinstance(module, nn.Module):
+        raise TypeError(
+            f"term {name!r} must be a pair (weight, Module), got {_check.shown(weight)} before "
+            f"{_check.shown(module)}: give the weight first"
+        )
     if not isinstance(name, str):
         raise TypeError(f"term {name!r} must have a str as its name")
     if not name or "." in name or hasattr(nn.ModuleDict(), name):
         raise ValueError(f"term {name!r} must have another name: torch.nn.ModuleDict refuses this")
     if not isinstance(module, nn.Module):
-        raise TypeError(f"term {name!r} must be a torch.nn.Module, got {type(module).__name__}")
+        mend = ": use its Module, CDELoss(bins) for cde_loss, or write one whose forward calls it"
+        raise TypeError(
+            f"term {name!r} must be a torch.nn.Module, got {type(module).__name__}"
+            f"{mend if callable(module) else ''}"
+        )
     if isinstance(weight, WeightSchedule):
         return
     if not isinstance(weight, int | float):

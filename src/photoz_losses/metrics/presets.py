@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from torch import Tensor
 from torchmetrics import MetricCollection
@@ -106,8 +106,13 @@ class PhotoZMetrics(MetricCollection):
         self._bins = (bins,)  # in a tuple: every Module of a MetricCollection is a metric
         self._estimate = estimate
 
-    def update(self, *, probs: Tensor, z_spec: Tensor) -> None:  # type: ignore[override]
+    def update(  # type: ignore[override]
+        self, *unnamed: Never, probs: Tensor, z_spec: Tensor
+    ) -> None:
         """Take in a batch of masses (N, C) and true redshifts (N,); all of it, or none."""
+        # unnamed, so that Python names the keywords that are missing, not how many came by place
+        if unnamed:
+            raise TypeError("update takes its arguments by keyword: update(probs=..., z_spec=...)")
         super().update(**self._arguments(probs, z_spec))
 
     def forward(self, *, probs: Tensor, z_spec: Tensor) -> dict[str, Any]:

@@ -187,7 +187,14 @@ class PITStatistics(PITSample):
 
 def _read(pit_values: Tensor) -> Tensor:
     """Values as one float64 vector; NaN may be among them."""
-    values = _check.floating("pit_values", pit_values).detach().flatten().double()
+    values = _check.floating("pit_values", pit_values).detach().double()
+    rows = values if values.ndim > 1 and values.shape[-1] > 1 else values.new_zeros(0, 2)
+    if len(rows) and bool(((rows.sum(-1) - 1).abs() < 1e-4).all()):
+        raise ValueError(
+            f"pit_values must be values of metrics.pit, got {tuple(values.shape)} whose rows all "
+            f"sum to 1: are these probs? Call pit(probs, z_spec, bins)"
+        )
+    values = values.flatten()
     if bool(((values < 0) | (values > 1)).any()):
         raise ValueError(
             f"pit_values must lie in [0, 1], got {values.min().item():g} to "

@@ -67,9 +67,21 @@ class FilterSet:
 
     @classmethod
     def from_speclite(cls, *names: str) -> Self:
-        """Curves by speclite's names, as ``"sdss2010-*"`` or ``"lsst2023-r", "lsst2023-i"``."""
+        """Curves by speclite's names, as ``"sdss2010-*"`` or ``"lsst2023-r", "lsst2023-i"``.
+
+        Raises
+        ------
+        ValueError
+            If a name is of no band, nor of all bands of a group.
+        """
         from speclite.filters import load_filters
 
+        for name in names:
+            if isinstance(name, str) and "-" not in name:
+                raise ValueError(
+                    f"names must be of bands, got the group {name!r}: {name + '-*'!r} for all its "
+                    f"bands"
+                )
         curves = load_filters(*names)
         return cls(
             list(curves.names),
