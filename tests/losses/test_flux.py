@@ -608,7 +608,7 @@ def test_bad_arguments_are_named(logits, residual, weight, error, message):
     [
         (WEIGHT * 0, ValueError, "variance must be positive.*in use.*band_weight 0"),
         (-WEIGHT, ValueError, "variance must be positive"),
-        (WEIGHT * torch.nan, ValueError, "variance must be positive, and not NaN"),
+        (WEIGHT * torch.nan, ValueError, "variance must be positive in float32, and not NaN"),
         (WEIGHT[0], ValueError, r"variance must have the shape \(2, 3\) of the bands.*\(3,\)"),
         (WEIGHT[:, :1], ValueError, r"variance must have the shape \(2, 3\).*got \(2, 1\)"),
         (WEIGHT.long(), TypeError, "variance must be a floating-point.*int64"),
