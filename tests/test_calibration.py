@@ -243,3 +243,18 @@ def test_fit_takes_any_leading_shape_and_keeps_no_graph(calibration):
     for name, value in flat.state_dict().items():
         assert torch.equal(folded.state_dict()[name], value)
         assert not value.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        (TemperatureScaling, {"temperature": torch.tensor(0.0)}),
+        (TemperatureScaling, {"temperature": torch.tensor(-1.0)}),
+        (TemperatureScaling, {"temperature": torch.tensor(torch.inf)}),
+        (PITRecalibration, {"knots": torch.zeros(23), "values": torch.zeros(23)}),
+        (PITRecalibration, {"knots": torch.linspace(0, 1, 23), "values": torch.linspace(0, 2, 23)}),
+    ],
+)
+def test_what_no_fit_gives_is_not_loaded(kind, state):
+    with pytest.raises(ValueError, match="state_dict holds what no fit gives"):
+        kind(RedshiftBins.uniform(0.0, 0.4, 4)).load_state_dict(state)

@@ -574,3 +574,30 @@ def test_what_a_file_would_lose_is_refused(tmp_path):
     with pytest.raises(TypeError, match="id must be of integers or strings, got float64"):
         save_predictions(path, probs, bins, object_id=[1.0, float("nan")])
     assert not path.exists()
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"object_id": ["a\0", "b"]}, ValueError, "object_id must be text of UTF-8 without NUL"),
+        ({"object_id": [b"a\0", b"b"]}, ValueError, "object_id must be text of UTF-8 without NUL"),
+        ({"object_id": ["\ud800", "b"]}, ValueError, "object_id must be text of UTF-8"),
+        ({"object_id": [[1], [1, 2]]}, ValueError, "rows of unequal lengths"),
+        ({"r": [[1], [1, 2]]}, ValueError, "rows of unequal lengths"),
+        ({"r": torch.ones(2).to_sparse()}, TypeError, r"call \.to_dense\(\)"),
+        ({"r" * 70000: [1, 2]}, ValueError, "columns must have names of their own"),
+        ({"\ud800": [1, 2]}, ValueError, "columns must have names of their own"),
+    ],
+)
+def test_what_a_file_would_not_keep_is_refused(tmp_path, suffix, options, error, says):
+    with pytest.raises(error, match=says):
+        save_predictions(tmp_path / f"p{suffix}", PROBS, BINS, **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", [5, None])
+def test_a_path_that_is_none_is_named(path):
+    for call in (lambda: load_predictions(path), lambda: save_predictions(path, PROBS, BINS)):
+        with pytest.raises(TypeError, match="path must be a str or a Path"):
+            call()

@@ -1,6 +1,8 @@
 """The report: the numbers are the functions', the page stands alone, a bad file is named."""
 
+import errno
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -186,6 +188,28 @@ def test_what_is_infinite_or_undefined_is_null_and_one_galaxy_is_enough(tmp_path
     text = (tmp_path / "report.json").read_text()
     assert json.loads(text, parse_constant=refuse) == numbers
     assert Page((tmp_path / "report.html").read_text(encoding="utf-8")).open == []
+
+
+def test_an_earlier_report_outlives_a_disk_that_is_full(tmp_path, monkeypatch):
+    """Neither file is opened under its own name, where half of it would stay."""
+    for name in ("report.json", "report.html"):
+        (tmp_path / name).write_text("earlier")
+
+    def full(file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("photoz_losses.report.take_numbers", lambda *args, **kwargs: {"new": 1})
+    monkeypatch.setattr("photoz_losses.report.draw_pictures", lambda *args: {})
+    monkeypatch.setattr("photoz_losses.report.write_page", lambda *args: "new")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            write_report(*predictions(2)[:2], BINS, tmp_path)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == dict.fromkeys(
+        ("report.json", "report.html"), "earlier"
+    )
+    write_report(*predictions(2)[:2], BINS, tmp_path)
+    assert (tmp_path / "report.html").read_text() == "new"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -70,6 +72,13 @@ def mapping(name: str, value: Any) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a mapping, got {shown(value)}")
     return value
+
+
+def path(name: str, value: Any) -> Path:
+    """`value` as a Path where it can be one; TypeError otherwise."""
+    if not isinstance(value, str | PathLike):
+        raise TypeError(f"{name} must be a str or a Path, got {shown(value)}")
+    return Path(value)
 
 
 def calls(name: str, value: Any) -> Any:

@@ -476,8 +476,6 @@ def _check_edges(edges: Tensor) -> None:
             f"edges must lie above -1, where 1 + z is 0, got {edges[0].item():g}: give redshifts, "
             f"not their logarithms"
         )
-    if not edges[-1].float().isfinite():
-        raise ValueError(f"edges must be numbers that float32 holds, got {edges[-1].item():g}")
     widths = edges.diff()
     known = _have_density(widths)
     if not known.all():
@@ -486,6 +484,8 @@ def _check_edges(edges: Tensor) -> None:
             f"edges must leave bins of a width that float32 can divide by, got "
             f"{widths[at].item():g} in bin {at}: drop an edge"
         )
+    if not edges[-1].float().isfinite():
+        raise ValueError(f"edges must be numbers that float32 holds, got {edges[-1].item():g}")
 
 
 def _have_density(widths: Tensor) -> Tensor:

@@ -62,6 +62,14 @@ class _Calibration(Float64Module):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self._fitted = not any(bool(x.isnan().any()) for x in self.buffers(recurse=False))
+        if self._fitted and not self._is_sound():
+            raise ValueError(
+                f"state_dict holds what no fit gives a {type(self).__name__}: fit it again"
+            )
+
+    def _is_sound(self) -> bool:
+        """Whether what was loaded could have been learned."""
+        raise NotImplementedError
 
 
 class TemperatureScaling(_Calibration):
@@ -99,6 +107,9 @@ class TemperatureScaling(_Calibration):
     def __init__(self, bins: RedshiftBins) -> None:
         super().__init__(bins)
         self.register_buffer("temperature", torch.tensor(torch.nan, dtype=torch.float64))
+
+    def _is_sound(self) -> bool:
+        return bool((self.temperature > 0) & self.temperature.isfinite())
 
     def _state(self) -> str:
         return options(self, "temperature") if self._fitted else "not fitted"
@@ -228,6 +239,13 @@ class PITRecalibration(_Calibration):
         unknown = torch.full((n_segments + 3,), torch.nan, dtype=torch.float64)
         self.register_buffer("knots", unknown)
         self.register_buffer("values", unknown.clone())
+
+    def _is_sound(self) -> bool:
+        ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+        return all(
+            bool((line.diff() > 0).all()) and torch.equal(line[[0, -1]].cpu(), ends)
+            for line in (self.knots, self.values)
+        )
 
     def fit(self, logits: Tensor, z_spec: Tensor) -> Self:
         """Learn the map from the PITs of a validation set.

@@ -711,7 +711,7 @@ WEIGHTINGS = [
         "weighting",
         "WeightSchedule",
         ("logits",),
-        build=lambda: WeightSchedule(0.3),
+        build=lambda: WeightSchedule(0.3, "linear", steps=3, start=0.1),
     ),
     Entry("TotalLoss", "weighting", "TotalLoss", ("logits", "z_spec"), build=Weighed),
     Entry(

@@ -124,7 +124,8 @@ for name, call in (
     for value in (0.0, -1.0, NAN, INF):
         case(
             f"{name}: temperature {value}",
-            lambda c=call, t=value: c(t), ValueError, "temperature", "positive", str(value),
+            lambda c=call, t=value: c(t), ValueError, "temperature",
+            "between 1e-06 and 1e+06", str(value),
         )  # fmt: skip
 for fault, rows, error, *says in (
     ("a mask", torch.tensor([True, False]), TypeError, "int64", "bool"),

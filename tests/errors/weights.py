@@ -7,10 +7,10 @@ from photoz_losses import ReLoBRaLo, UncertaintyWeights, WeightSchedule, gradien
 case = Cases()
 
 for options, error, *says in (
-    ({"weight": -1.0}, ValueError, "weight", "not negative", "-1"),
-    ({"weight": NAN}, ValueError, "weight", "finite", "nan"),
+    ({"weight": -1.0}, ValueError, "weight", "between 0 and 1e+30", "-1"),
+    ({"weight": NAN}, ValueError, "weight", "between 0 and 1e+30", "nan"),
     ({"weight": "1"}, TypeError, "weight", "number", "'1'"),
-    ({"start": INF}, ValueError, "start", "finite", "inf"),
+    ({"start": INF}, ValueError, "start", "between 0 and 1e+30", "inf"),
     ({"kind": "step"}, ValueError, "kind", "'constant', 'linear', 'cosine'", "'step'"),
     ({"kind": "linear"}, ValueError, "steps", "at least 1", "'linear'"),
     ({"steps": 5}, ValueError, "'constant'", "steps=5", "'linear' or 'cosine'"),

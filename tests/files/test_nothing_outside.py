@@ -32,7 +32,8 @@ def test_members_of_a_zip_name_no_file(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "what", ["residual/c/0/0/0", "residual/c", "residual", "zarr.json", "checksum"]
+    "what",
+    ["residual/c/0/0/0", "residual/c", "residual/zarr.json", "residual", "zarr.json", "checksum"],
 )
 def test_links_in_a_table_are_not_followed(table, tmp_path, what):
     moved = tmp_path / "out" / what

@@ -5,6 +5,8 @@ Every call of the table is made with some of its arguments replaced by drawn one
 
 import linecache
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,32 @@ def refuse_other_errors(name, error):
     assert known & words, f"no argument named: {error}"
 
 
+LARGE = 1e12  # beyond, a square or a product of two may be more than float32 holds
+INFINITE = {  # what a finite input may make infinite or NaN, as it is documented
+    "metrics.log_score": "infinite where the density is zero",
+}
+
+
+def parts(value):
+    """Numbers within what is given or comes back, in float64."""
+    if isinstance(value, torch.Tensor | np.ndarray | float | int):
+        with suppress(TypeError, ValueError, RuntimeError):
+            yield torch.as_tensor(value).detach().to(torch.float64)
+    elif isinstance(value, Mapping):
+        yield from (part for one in value.values() for part in parts(one))
+    elif isinstance(value, list | tuple | set):
+        yield from (part for one in value for part in parts(one))
+
+
+def refuse_infinite(name, given_ones, result):
+    """AssertionError if what came back of finite numbers is not finite."""
+    if name in INFINITE:
+        return
+    if all(bool((part.abs() <= LARGE).all()) for part in parts(given_ones)):
+        for part in parts(result):
+            assert bool(part.isfinite().all()), f"{part} of {given_ones}"
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_only_our_own_errors_escape(name, examples_run):
     @share(len(CALLS))
@@ -126,8 +154,10 @@ def test_only_our_own_errors_escape(name, examples_run):
     def law(given_ones):
         examples_run()
         try:
-            CALLS[name].function(**given_ones)
+            result = CALLS[name].function(**given_ones)
         except Exception as error:  # whatever came out is judged
             refuse_other_errors(name, error)
+        else:
+            refuse_infinite(name, given_ones, result)
 
     law()

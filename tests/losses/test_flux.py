@@ -231,6 +231,7 @@ def test_the_variance_of_a_band_not_in_use_may_be_anything(anything):
     residual = torch.rand(3, 4, 2, generator=torch.Generator().manual_seed(0)).double()
     variance = torch.tensor([[0.25, anything]] * 2 + [[anything] * 2], dtype=torch.float64)
     residual.requires_grad_()
+    variance.requires_grad_()
     value = flux_loss(logits, residual, weight, variance=variance, reduction="none")
     plain = flux_loss(logits, residual, weight, reduction="none")
     torch.testing.assert_close(value, 2 * plain, rtol=1e-14, atol=0)
@@ -239,6 +240,21 @@ def test_the_variance_of_a_band_not_in_use_may_be_anything(anything):
     for gradient in (logits.grad, residual.grad):
         assert gradient.isfinite().all()
         assert (gradient[2] == 0).all()
+    assert (variance.grad[weight == 0] == 0).all()
+    assert variance.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"residual": torch.full((2, 4, 2), 1e39, dtype=torch.float64)}, "residual must be num"),
+        ({"variance": torch.full((2, 2), 1e-100, dtype=torch.float64)}, "variance must be posit"),
+    ],
+)
+def test_what_float32_does_not_hold_is_refused_for_logits_in_float32(changes, says):
+    given_ones = {"residual": torch.ones(2, 4, 2), **changes}
+    with pytest.raises(ValueError, match=says):
+        flux_loss(logits_of(2).float(), **given_ones)
 
 
 def test_a_band_in_use_of_infinite_variance_adds_nothing():

@@ -283,6 +283,18 @@ def test_one_number_a_galaxy_is_kept_at_most(name):
     assert numbers <= 150
 
 
+def test_the_scores_of_one_batch_are_added_in_float64():
+    bins = RedshiftBins.uniform(0.0, 1.0, 4)
+    generator = torch.Generator().manual_seed(1)
+    probs = torch.rand(5000, 4, generator=generator).softmax(-1)
+    z_spec = torch.rand(5000, generator=generator)
+    metric = CRPS(bins)
+    metric.update(probs, z_spec)
+    each = crps(probs, z_spec, bins, reduction="none").double()
+    assert each.float().sum().double() != each.sum()  # float32 would lose digits
+    torch.testing.assert_close(metric.compute(), each.sum() / 5000, rtol=1e-14, atol=0)
+
+
 def test_a_score_of_many_small_batches_does_not_drift():
     bins = RedshiftBins.uniform(0.0, 1.0, 4)
     metric = CRPS(bins)

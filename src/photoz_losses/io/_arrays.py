@@ -26,7 +26,12 @@ def to_array(value: Any) -> Array:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError("a masked array would lose its mask: fill it, with NaN say")
     if isinstance(value, Tensor):
+        if value.layout != torch.strided:
+            raise TypeError(f"a tensor of {value.layout} is no array: call .to_dense()")
         value = value.detach().cpu()
         value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
-    array: Array = np.asarray(value)
+    try:
+        array: Array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"rows of unequal lengths are no array: {error}") from None
     return array

@@ -5,16 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from photoz_losses import _check
 from photoz_losses._whole import replacing
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.io._arrays import Array, read_rows, to_array
 from photoz_losses.io._formats import read_arrays, write_arrays
 
 NEEDED = ("probs", "edges")
+LONGEST = 255  # bytes of the name of a column
 OWN = (*NEEDED, "z_spec", "id")  # names of arrays; every other one is a column
 
 
@@ -86,7 +87,8 @@ def save_predictions(
     ImportError
         For HDF5 without h5py.
     TypeError
-        If `probs` is not floating-point, or a column is not of numbers: names are `object_id`.
+        If `probs` is not floating-point, a column is not of numbers (names are `object_id`), or
+        `path` is no path.
     OSError
         If the disk is full or the folder read-only.
 
@@ -105,22 +107,40 @@ def save_predictions(
         masses = bins.read_probs(masses)
     arrays = {"probs": to_array(masses), "edges": to_array(bins.edges)}
     arrays |= {} if z_spec is None else {"z_spec": to_array(z_spec)}
-    arrays |= {} if object_id is None else {"id": np.asarray(object_id)}
+    arrays |= {} if object_id is None else {"id": _ids(object_id)}
     taken = sorted(
         name
         for name in columns
-        if {name} & {*OWN, "", ".", "file", "allow_pickle"} or {"/", "\0"} & {*name}
+        if {name} & {*OWN, "", ".", "file", "allow_pickle"}
+        or {"/", "\0"} & {*name}
+        or not 0 < len(name.encode(errors="replace")) <= LONGEST
+        or name.encode(errors="replace").decode() != name  # a lone surrogate
     )
     if taken:
         raise ValueError(
             f"columns must have names of their own, without slash or NUL, that both formats keep; "
-            f"got {', '.join(map(repr, taken))}"
+            f"got {', '.join(repr(name[:40]) for name in taken)}"
         )
     arrays |= {name: to_array(column) for name, column in columns.items()}
-    path = Path(path)
+    path = _check.path("path", path)
     _read(path, arrays)  # what cannot be read is not written
     with replacing(path) as part:
         write_arrays(part, path.suffix, arrays)
+
+
+def _ids(object_id: Any) -> Array:
+    """Ids as an array; ValueError for text that a file would not keep."""
+    ids = to_array(object_id)
+    given = object_id if isinstance(object_id, list | tuple) else ids.ravel().tolist()
+    if ids.dtype.kind in "US" and any(not _is_kept(text) for text in given):
+        raise ValueError("object_id must be text of UTF-8 without NUL, that both formats keep")
+    return ids
+
+
+def _is_kept(text: Any) -> bool:
+    if isinstance(text, bytes):
+        return b"\0" not in text
+    return "\0" not in str(text) and str(text).encode(errors="replace").decode() == str(text)
 
 
 def load_predictions(path: str | Path) -> Predictions:
@@ -152,10 +172,12 @@ def load_predictions(path: str | Path) -> Predictions:
         ``edges``, shapes disagree, rows are no masses, or an array is not of numbers.
     FileNotFoundError
         If there is no such file.
+    TypeError
+        If `path` is no path.
     ImportError
         For HDF5 without h5py.
     """
-    path = Path(path)
+    path = _check.path("path", path)
     _check_suffix(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")

@@ -200,6 +200,8 @@ def _check_grid(spectra: Any, photometry: SyntheticPhotometry) -> None:
 
 def _names(object_ids: Iterable[str | int]) -> Iterable[str]:
     """Ids as text: a list where there are as many as can be counted, else one after another."""
+    if isinstance(object_ids, str | bytes) or not isinstance(object_ids, Iterable):
+        raise TypeError(f"object_ids must be one id a galaxy, got {object_ids!r}: give a list")
     if isinstance(object_ids, Set | Mapping):
         raise TypeError(
             f"object_ids must be in the order of the galaxies, got {type(object_ids).__name__}: "
@@ -212,10 +214,11 @@ def _names(object_ids: Iterable[str | int]) -> Iterable[str]:
 
 
 def _name(object_id: Any) -> str:
-    if not isinstance(object_id, str | Integral):
+    if not isinstance(object_id, str | Integral) or isinstance(object_id, bool):
         raise TypeError(f"object_ids must be text or integers, got {object_id!r}")
     name = str(object_id)
-    if len(name.encode()) > ID_BYTES or "\0" in name:
+    encoded = name.encode(errors="replace")  # a lone surrogate has no bytes
+    if len(encoded) > ID_BYTES or "\0" in name or encoded.decode() != name:
         raise ValueError(f"object_ids must fit {ID_BYTES} bytes, got {name!r}: shorten it")
     return name
 
