@@ -232,7 +232,7 @@ def test_the_gallery_says_the_rank_of_the_galaxy_that_it_draws(galaxies, ranks):
         ({"z_spec": torch.full((30,), 9.0)}, [], "z_spec must lie in"),
         ({"z_spec": torch.full((30,), torch.nan)}, [], "z_spec must lie in"),
         ({}, ["--magnitude", "i"], "lacks i; its columns: r"),
-        ({"r": torch.full((30,), torch.nan)}, ["--magnitude", "r"], "column r must have"),
+        ({"r": torch.full((30,), torch.nan)}, ["--magnitude", "r"], "by['r'] must have"),
         ({}, ["--n-boot", "1"], "n_boot must be at least 2"),
     ],
 )
@@ -259,6 +259,16 @@ def test_a_file_without_probs_ends_the_program_with_code_2(tmp_path, monkeypatch
         runpy.run_module("photoz_losses.report", run_name="__main__")
     assert end.value.code == 2
     assert "lacks probs: it has edges, z_spec" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("photoz_losses.report.take_numbers", None)
+    probs, z_spec, _ = predictions(5)
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError, match="file"):
+        write_report(probs, z_spec, BINS, tmp_path / "file")
+    with pytest.raises(NotADirectoryError, match="file"):
+        write_report(probs, z_spec, BINS, tmp_path / "file" / "below")
 
 
 def test_no_galaxies_or_an_unknown_preset_are_refused(tmp_path):

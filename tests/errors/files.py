@@ -99,9 +99,24 @@ for fault, call, error, *says in (
     ("by of our name", lambda: report(by={"redshift": Z}), ValueError, "by", "'redshift'"),
     ("by a list", lambda: report(by=[Z]), TypeError, "by", "mapping", "list"),
     ("column a list", lambda: report(by={"r": [1.0, 2.0]}), TypeError, "by['r']", "list"),
+    ("a number for a name", lambda: report(by={1: Z}), TypeError, "by", "names", "1"),
+    ("None for a name", lambda: report(by={None: Z}), TypeError, "by", "names", "None"),
+    ("a tuple for a name", lambda: report(by={("a",): Z}), TypeError, "by", "names", "tuple"),
+    ("a surrogate", lambda: report(by={"\ud800": Z}), ValueError, "by['\\ud800']", "UTF-8"),
+    ("complex column", lambda: report(by={"r": Z * 1j}), TypeError, "by['r']", "numbers"),
+    ("sparse column", lambda: report(by={"r": Z.to_sparse()}), TypeError, "by['r']", "dense"),
+    ("column of others", lambda: report(by={"r": Z[:1]}), ValueError, "by['r']", "2", "(1,)"),
+    ("column NaN", lambda: report(by={"r": Z * NAN}), ValueError, "by['r']", "finite", "got 0"),
+    (
+        "column too far",
+        lambda: report(by={"r": torch.tensor([-1.7e308, 1.7e308], dtype=torch.float64)}),
+        ValueError, "by['r']", "1e300", "1.7e+308",
+    ),
+    ("output a number", lambda: write_report(PROBS, Z, BINS, 5), TypeError, "output", "path", "5"),
+    ("output None", lambda: write_report(PROBS, Z, BINS, None), TypeError, "output", "None"),
     ("n_boot", lambda: report(n_boot=2.5), TypeError, "n_boot", "integer", "2.5"),
     ("seed", lambda: report(seed="a"), TypeError, "seed", "integer", "'a'"),
-):
+):  # fmt: skip
     case(f"write_report: {fault}", call, error, *says)
 
 # Tables -------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ python -m photoz_losses.report predictions.h5 --output folder --preset paper --m
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from photoz_losses import _check, metrics
 from photoz_losses._whole import replacing
 from photoz_losses.bins import RedshiftBins
+from photoz_losses.plots.binned import LARGEST
 from photoz_losses.report.numbers import Numbers, take_numbers
 from photoz_losses.report.page import write_page
 from photoz_losses.report.pictures import draw_pictures
@@ -66,9 +68,13 @@ def write_report(
     ------
     ValueError
         If there are no galaxies, shapes disagree, a redshift is NaN or outside the bins, rows are
-        no masses, or the preset is unknown.
+        no masses, or the preset is unknown; if a column is named "redshift" or so that UTF-8
+        cannot write it, has not one number a galaxy, none that is finite, or one beyond 1e300.
     TypeError
-        If an argument is not floating-point.
+        If `probs` or `z_spec` is not floating-point, a column no dense tensor of real numbers, its
+        name no str, or `output` no path.
+    OSError
+        If the folder cannot be made: `output` is a file (FileExistsError), say.
 
     Examples
     --------
@@ -92,23 +98,46 @@ def write_report(
         raise ValueError(f"probs must have shape (galaxies, bins), got {tuple(probs.shape)}")
     bins, z_spec = RedshiftBins(bins.edges), _check.floating("z_spec", z_spec).detach().cpu()
     bins.locate(z_spec, probs.shape[:-1])
-    by = {} if by is None else _check.mapping("by", by)
-    if "redshift" in by:
-        raise ValueError("by must have other names than 'redshift', which is that of z_spec")
-    columns = {"redshift": z_spec}
-    columns |= {
-        name: _check.instance(f"by[{name!r}]", column, Tensor).detach().cpu().double()
-        for name, column in by.items()
-    }
+    columns = {"redshift": z_spec} | _columns({} if by is None else by, len(probs))
+    if not isinstance(output, str | os.PathLike):
+        raise TypeError(f"output must be a path, got {_check.shown(output)}")
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)  # now: what follows takes seconds
     generator = torch.Generator().manual_seed(seed)
     numbers = take_numbers(
         probs, z_spec, bins, preset=preset, by=columns, n_boot=n_boot, generator=generator
     )
     text = json.dumps(numbers, indent=2, allow_nan=False) + "\n"
     page = write_page(numbers, draw_pictures(probs, z_spec, bins, numbers))
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
     for name, content in (("report.json", text), ("report.html", page)):
         with replacing(output / name) as part:
             part.write_text(content, encoding="utf-8")
     return numbers
+
+
+def _columns(by: Mapping[str, Tensor], galaxies: int) -> dict[str, Tensor]:
+    """The columns `by` in float64, after their checks."""
+    columns = {}
+    for name, column in _check.mapping("by", by).items():
+        if not isinstance(name, str):
+            raise TypeError(f"by must have names of columns for keys, got {_check.shown(name)}")
+        if name == "redshift":
+            raise ValueError("by must have other names than 'redshift', which is that of z_spec")
+        said = f"by[{name!r}]"
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"{said} must have a name that UTF-8 can write, got a lone surrogate: rename it"
+            ) from None
+        values = torch.from_numpy(_check.numbers(said, _check.dense(said, column)))
+        known = values[values.isfinite()]
+        if values.shape != (galaxies,) or not len(known):
+            raise ValueError(
+                f"{said} must have one number a galaxy, {galaxies}, and some that are finite, got "
+                f"{len(known)} in shape {tuple(values.shape)}"
+            )
+        if (most := known.abs().max()) > LARGEST:
+            raise ValueError(f"{said} must lie within -1e300 and 1e300, got one of size {most:g}")
+        columns[name] = values
+    return columns

@@ -61,7 +61,7 @@ def take_numbers(
                 kind: metrics.coverage(probs, z_spec, bins, level=LEVELS, interval=kind)
                 for kind in ("central", "highest_density")
             },
-            "by": {name: _per_bin(calls, name, column, **options) for name, column in by.items()},
+            "by": {name: _per_bin(calls, column, **options) for name, column in by.items()},
         }
     )
     tables = {key: MetricTable(numbers[key]) for key in ("metrics", "pit")}
@@ -106,11 +106,9 @@ def _overall(
     return {"value": value, "error": error}
 
 
-def _per_bin(calls: Mapping[str, Call], name: str, column: Tensor, **boot: Any) -> Numbers:
+def _per_bin(calls: Mapping[str, Call], column: Tensor, **boot: Any) -> Numbers:
     """Every metric in bins of a column that hold equal numbers of galaxies."""
     finite = column[column.isfinite()].double().numpy()
-    if column.shape != calls["mad"][1][1].shape or not len(finite):
-        raise ValueError(f"column {name} must have one number a galaxy, and some that are finite")
     edges = np.unique(np.quantile(finite, np.linspace(0, 1, min(8, len(finite)) + 1)))
     if len(edges) < 2:
         edges = np.array([edges[0], np.nextafter(edges[0], np.inf)])
