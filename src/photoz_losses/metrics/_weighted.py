@@ -101,7 +101,7 @@ def _between(ordered: Tensor, q: float) -> Tensor:
 def _window(ordered: Tensor, each: Tensor, upto: Tensor, q: float) -> Tensor:
     start = ((upto[..., -1:] - 1) * q).clamp(min=0)
     share = torch.minimum(upto, start + 1) - torch.maximum(upto - each, start)
-    return mean(ordered, share.clamp_(min=0))
+    return mean(ordered, share.clamp(min=0))
 
 
 def _sorted(values: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
