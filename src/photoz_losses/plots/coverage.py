@@ -45,9 +45,9 @@ def plot_coverage(
     ------
     ValueError
         If the two are no vectors, are empty or have different lengths, a number lies outside [0, 1]
-        or is NaN, or `galaxies` is less than 1.
+        or is NaN, or ``galaxies`` is less than 1.
     TypeError
-        If they are no numbers, `galaxies` is no integer, or `ax` no Axes.
+        If they are no numbers, ``galaxies`` is no integer, or `ax` no Axes.
 
     Examples
     --------

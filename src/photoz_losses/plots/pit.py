@@ -32,10 +32,10 @@ def plot_pit(pit: Tensor, *, n_bins: int = 20, ax: Axes | None = None) -> Axes:
     Raises
     ------
     ValueError
-        If `pit` is no vector, has no values, one lies outside [0, 1] or is NaN, or
+        If ``pit`` is no vector, has no values, one lies outside [0, 1] or is NaN, or
         `n_bins` is less than 2.
     TypeError
-        If `pit` is no numbers, `n_bins` no integer, or `ax` no Axes.
+        If ``pit`` is no numbers, `n_bins` no integer, or `ax` no Axes.
 
     Examples
     --------
@@ -85,9 +85,9 @@ def plot_pp(pit: Tensor, *, ax: Axes | None = None) -> Axes:
     Raises
     ------
     ValueError
-        If `pit` is no vector, has no values, or one lies outside [0, 1] or is NaN.
+        If ``pit`` is no vector, has no values, or one lies outside [0, 1] or is NaN.
     TypeError
-        If `pit` is no numbers, or `ax` no Axes.
+        If ``pit`` is no numbers, or `ax` no Axes.
 
     Examples
     --------
