@@ -1,7 +1,7 @@
-"""Bad input: what pictures refuse before they open a figure. (More in the room of files.)"""
+"""Bad input: what pictures refuse before they open a figure."""
 
 import torch
-from errors.table import BINS, INF, NAN, PROBS, Cases, Z
+from errors.table import BINS, INF, LOGITS, NAN, PROBS, Cases, Z
 from matplotlib.figure import Figure
 
 from photoz_losses.plots import (
@@ -129,3 +129,30 @@ for fault, call, error, *says in (
     ("galaxies a word", lambda: coverage(galaxies="a"), TypeError, "galaxies", "integer", "'a'"),
 ):
     case(f"plot_coverage: {fault}", call, error, *says)
+
+for name, call, error, *says in (
+    ("plot_pit: no bins", lambda: plot_pit(Z, n_bins=0), ValueError, "n_bins", "at least 2", "0"),
+    ("plot_pit: a fraction", lambda: plot_pit(Z, n_bins=2.5), TypeError, "n_bins", "integer"),
+    ("plot_pit: outside", lambda: plot_pit(Z + 1), ValueError, "pit", "[0, 1]"),
+    ("plot_pit: masses", lambda: plot_pit(PROBS), ValueError, "(2, 4)", "probs", "pit(probs,"),
+    ("plot_pp: masses", lambda: plot_pp(PROBS), ValueError, "(2, 4)", "probs", "pit(probs,"),
+    ("plot_pit: words", lambda: plot_pit(["a"]), TypeError, "pit", "numbers"),
+    ("plot_pp: empty", lambda: plot_pp(Z[:0]), ValueError, "pit", "at least one"),
+    ("plot_nz: no batch", lambda: plot_nz(PROBS[0], Z, BINS), ValueError, "probs", "(4,)"),
+    ("plot_nz: a list", lambda: plot_nz(PROBS.tolist(), Z, BINS), TypeError, "probs", "list"),
+    ("plot_nz: outside", lambda: plot_nz(PROBS, Z + 1, BINS), ValueError, "z_spec", "[0, 0.4]"),
+    ("plot_densities: logits", lambda: plot_densities(LOGITS, BINS), ValueError, "probs", "masses"),
+    ("plot_redshifts: NaN", lambda: plot_redshifts(NAN * Z, Z), ValueError, "finite", "2 of 2"),
+    ("plot_redshifts: 0", lambda: plot_redshifts(Z, Z, threshold=0.0), ValueError, "threshold"),
+    ("plot_redshifts: inf", lambda: plot_redshifts(Z, Z, threshold=torch.inf), ValueError, "inf"),
+    ("plot_redshifts: batch", lambda: plot_redshifts(Z, Z[:1]), ValueError, "z_spec", "(1,)"),
+    ("plot_redshifts: one end", lambda: plot_redshifts(Z, Z, low=Z), ValueError, "low and high"),
+    ("plot_redshifts: a list", lambda: plot_redshifts([0.1], [0.1]), TypeError, "z_phot", "list"),
+    ("plot_coverage: per cent", lambda: plot_coverage([68.0], [0.5]), ValueError, "level"),
+    ("plot_binned: numbers", lambda: plot_binned([0.0, 1.0], [1.0, 2.0]), ValueError, "values"),
+    (
+        "plot_gallery: no image",
+        lambda: plot_gallery(IMAGE[0], PROBS[0], BINS), ValueError, "image", "(8, 8)",
+    ),
+):  # fmt: skip
+    case(name, call, error, *says)
