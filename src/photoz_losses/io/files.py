@@ -112,9 +112,9 @@ def save_predictions(
         name
         for name in columns
         if {name} & {*OWN, "", ".", "file", "allow_pickle"}
-        or {"/", "\0"} & {*name}
-        or not 0 < len(name.encode(errors="replace")) <= LONGEST
-        or name.encode(errors="replace").decode() != name  # a lone surrogate
+        or "/" in name
+        or not _is_kept(name)
+        or len(name.encode()) > LONGEST
     )
     if taken:
         raise ValueError(
@@ -138,6 +138,7 @@ def _ids(object_id: Any) -> Array:
 
 
 def _is_kept(text: Any) -> bool:
+    """Whether files keep it: without NUL, and without a lone surrogate, which has no bytes."""
     if isinstance(text, bytes):
         return b"\0" not in text
     return "\0" not in str(text) and str(text).encode(errors="replace").decode() == str(text)
