@@ -28,12 +28,22 @@ WITHOUT: dict[str, list[Entry]] = {}  # entries that are excused from it
 TESTS: dict[str, Callable[..., None]] = {}
 
 
+def never(_: Entry) -> bool:
+    return False
+
+
+def of_option(entry: Entry) -> bool:
+    return entry.option
+
+
 def law(
-    *kinds: str, where: Callable[[Entry], object] = bool, dear: bool = False
+    *kinds: str,
+    where: Callable[[Entry], object] = bool,
+    dear: Callable[[Entry], object] = never,
 ) -> Callable[[Callable[..., None]], Any]:
     """Mark a test as the law of its name, for every entry of these kinds that is not excused.
 
-    A `dear` law is tried on entries of an option only in the slow profile.
+    On entries that are `dear` to it, it is tried only in the slow profile.
     """
 
     def mark(test: Callable[..., None]) -> Any:
@@ -42,9 +52,8 @@ def law(
         LAWS[name] = [entry for entry in concerned if not excuse(entry, name)]
         WITHOUT[name] = [entry for entry in concerned if excuse(entry, name)]
         TESTS[name] = test
-        slow = [pytest.mark.slow] if dear else []
         cells = [
-            pytest.param(entry, id=entry.name, marks=slow if entry.option else [])
+            pytest.param(entry, id=entry.name, marks=[pytest.mark.slow] * bool(dear(entry)))
             for entry in LAWS[name]
         ]
         return pytest.mark.cell(pytest.mark.parametrize("entry", cells)(test))

@@ -92,7 +92,7 @@ class Entry:
     unknown : set of str
         What of its result is NaN, as documented.
     option : bool
-        Whether it is of an option of another entry: dear laws are slow for it.
+        Whether it is of an option of another entry: most dear laws are slow for it.
     """
 
     name: str
@@ -120,7 +120,7 @@ class Entry:
 DETACHED = "takes no part in training: results carry no graph, which a law of their own holds"
 FUNCTION = "a function has no state"
 BY_CLASS = "held by the cell of the class, which names it; without a class there is no pair"
-STATE = "torchmetrics adds to states in Python: compile, export or map the function instead"
+STATE = "torchmetrics adds to states in Python: export or map the function instead"
 EXCUSED = {
     "score": {
         "function_equals_module": BY_CLASS,
@@ -140,7 +140,6 @@ EXCUSED = {
         "reductions_agree": "a class takes no reduction",
         "derivatives": DETACHED,
         "second_derivatives": DETACHED,
-        "compiles_whole": STATE,
         "vmap_is_the_loop": STATE,
         "grad_of_func": DETACHED,
         "exports": STATE,
@@ -531,7 +530,7 @@ FUNCTIONS = [
         waits_for_no_device=WHERE,
     ),
 ]
-HOST = {"runs_on_fake_cuda": ON_THE_HOST, "waits_for_no_device": ON_THE_HOST}
+HOST = dict.fromkeys(("compiles_whole", "runs_on_fake_cuda", "waits_for_no_device"), ON_THE_HOST)
 GROUPS = "torchmetrics compares states once on the host, to find metrics that share them"
 CLASSES = [
     _metric("CDELoss", "cde_loss", lambda: metrics.CDELoss(grid())),
@@ -581,6 +580,7 @@ CLASSES = [
         option=True,
         a_permutation_permutes=DRAWS,
         **SENDS,
+        compiles_whole=ON_HOST,
         a_checkpoint_gives_the_same="a checkpoint holds no generator",
     ),
     _metric(
@@ -599,6 +599,7 @@ CLASSES = [
         "binned",
         lambda: metrics.Binned(metrics.MAD(), edges=[0.0, 0.5, 1.0]),
         leading_dimensions_are_free=ONE_COLUMN,
+        compiles_whole=WHERE,
         runs_on_fake_cuda=WHERE,
         updates_on_fake_cuda=WHERE,
         waits_for_no_device=WHERE,

@@ -20,6 +20,7 @@ from contract.laws import (
     law,
     leaves,
     module_of,
+    of_option,
     run,
 )
 from fake_cuda import needs_fake_cuda
@@ -99,7 +100,7 @@ def as_if_real() -> Iterator[None]:
 
 
 @needs_fake_cuda
-@law(*COMPUTES, dear=True)
+@law(*COMPUTES, dear=of_option)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_runs_on_fake_cuda(entry, dtype):
     if dtype == torch.bfloat16 and entry.kind == "view":
@@ -112,7 +113,7 @@ def test_runs_on_fake_cuda(entry, dtype):
 
 
 @needs_fake_cuda
-@law("metric", dear=True)
+@law("metric", dear=of_option)
 def test_updates_on_fake_cuda(entry):
     mode = FakeTensorMode()
     metric = on_fake_cuda(mode, module_of(entry))
@@ -140,7 +141,7 @@ class Copies(TorchDispatchMode):
 
 
 @needs_fake_cuda
-@law(*COMPUTES, dear=True)
+@law(*COMPUTES, dear=of_option)
 def test_sends_nothing_to_a_device(entry):
     mode = FakeTensorMode()
     module = on_fake_cuda(mode, module_of(entry))
