@@ -1,6 +1,7 @@
 """The study of the ways to ask for invariance, and the benchmark of a step, at their smallest."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(script: str, folder: Path, *options: str) -> None:
-    environment = {"MPLBACKEND": "agg", "PHOTOZ_LOSSES_CACHE": str(folder), "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = str(ROOT / "src")
+    environment = os.environ | {"PHOTOZ_LOSSES_CACHE": str(folder), "OMP_NUM_THREADS": "1"}
+    environment |= {"MPLBACKEND": "agg", "PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, ROOT / script, *options]
-    subprocess.run(command, check=True, env=environment, cwd=folder, capture_output=True)
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
