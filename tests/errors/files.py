@@ -85,7 +85,7 @@ SPECTRA = Spectra(GRID, FLUX, FLUX, Z.double(), VALID)
 
 
 def table(spectra=SPECTRA, bins=BINS, photometry=PHOTOMETRY, **options):
-    return FluxTable.build(spectra, bins, photometry, progress=False, **options)
+    return FluxTable.build(spectra, bins, photometry, **{"progress": False} | options)
 
 
 for fault, call, error, *says in (
@@ -94,6 +94,46 @@ for fault, call, error, *says in (
     ("bins and photometry swapped", lambda: table(SPECTRA, PHOTOMETRY, BINS), TypeError, "photo"),
     ("chunk", lambda: table(chunk=0), ValueError, "chunk", "at least 1"),
     ("dtype", lambda: table(dtype=torch.int64), ValueError, "dtype"),
+    ("progress", lambda: table(progress="a"), TypeError, "progress", "True or False", "'a'"),
+    ("a mapping of spectra", lambda: table({"a": SPECTRA}), TypeError, "spectra", "dict"),
+    ("a set of files", lambda: table({"a.fits"}), TypeError, "spectra", "in order", "set"),
+    ("bytes for a path", lambda: table(b"a.fits"), TypeError, "spectra", "bytes"),
+    ("Spectra among paths", lambda: table(["a.fits", SPECTRA]), TypeError, "paths", "Spectra"),
+    ("a path among Spectra", lambda: table([SPECTRA, "a.fits"]), TypeError, "spectra", "str"),
+    ("NUL in a path", lambda: table(["a\0.fits"]), ValueError, "spectra", "NUL", "a\\x00"),
+    ("a file twice", lambda: table(["a.fits"] * 2), ValueError, "files", "'a.fits' twice"),
+    ("path a number", lambda: table(path=5), TypeError, "path", "Path", "5"),
+    ("path bytes", lambda: table(path=b"a"), TypeError, "path", "Path", "b'a'"),
+    ("path with NUL", lambda: table(path="a\0"), ValueError, "path", "NUL", "a\\x00"),
+    ("path a surrogate", lambda: table(path="\ud800"), ValueError, "path", "UTF-8", "\\ud800"),
+    ("ids a number", lambda: table(object_ids=5), TypeError, "object_ids", "5", "list"),
+    ("ids one number", lambda: table(object_ids=Z[0].long()), TypeError, "object_ids", "0", "list"),
+    ("ids a word", lambda: table(object_ids="ab"), TypeError, "object_ids", "'ab'", "list"),
+    ("ids bools", lambda: table(object_ids=Z > 0), TypeError, "object_ids", "text or", "True"),
+    ("ids None", lambda: table(object_ids=[None] * 2), TypeError, "object_ids", "text or", "None"),
+    ("no ids", lambda: table(object_ids=[]), ValueError, "object_ids", "2", "0"),
+    ("an id twice", lambda: table(object_ids=["1", 1]), ValueError, "object_ids", "'1' twice"),
+    (
+        "an id twice in a stream",
+        lambda: table(object_ids=iter("aa")), ValueError, "object_ids", "'a' twice", "leave",
+    ),
+    (
+        "ids a surrogate",
+        lambda: table(object_ids=["\ud800", "b"]), ValueError, "object_ids", "UTF-8", "\\ud800",
+    ),
+    (
+        "z_spec a word",
+        lambda: table(["a.fits"], z_spec={"a.fits": "abc"}),
+        TypeError, "z_spec['a.fits']", "numbers", "'abc'",
+    ),
+    (
+        "z_spec None",
+        lambda: table(["a.fits"], z_spec={"a.fits": None}), TypeError, "z_spec['a.fits']", "None",
+    ),
+    (
+        "z_spec of many",
+        lambda: table(["a.fits"], z_spec={"a.fits": Z}), ValueError, "z_spec['a.fits']", "one", "2",
+    ),
     (
         "a redshift outside",
         lambda: table(Spectra(GRID, FLUX, FLUX, changed(Z.double(), 0, 0.9), VALID)),
@@ -108,12 +148,25 @@ for fault, call, error, *says in (
     ("a mask of others", lambda: table()[Z[:1] > 0], IndexError, "mask", "(2,)", "(1,)"),
     ("rows of fractions", lambda: table()[Z], IndexError, "index", "integers", "float32"),
     ("a word for a row", lambda: table()["a"], IndexError, "index", "integers", "'a'"),
+    ("a slice to a word", lambda: table()[slice("a")], IndexError, "index", "slice", "'a'"),
+    ("a slice of step 0", lambda: table()[::0], IndexError, "index", "slice", "0"),
 ):
     case(f"FluxTable: {fault}", call, error, *says)
 case(
     "FluxTable.load: no file",
     lambda: FluxTable.load(HERE / "nowhere"), FileNotFoundError, "nowhere",
 )  # fmt: skip
+for fault, call, error, *says in (
+    ("load: a number", lambda: FluxTable.load(5), TypeError, "path", "Path", "5"),
+    ("load: None", lambda: FluxTable.load(None), TypeError, "path", "Path", "None"),
+    ("load: NUL", lambda: FluxTable.load("a\0"), ValueError, "path", "NUL"),
+    ("load: bins", lambda: FluxTable.load(HERE, bins=Z), TypeError, "bins", "RedshiftBins"),
+    ("load: filters", lambda: FluxTable.load(HERE, filters="g"), TypeError, "filters", "'g'"),
+    ("load: mmap", lambda: FluxTable.load(HERE, mmap="r"), TypeError, "mmap", "'r'"),
+    ("save: a number", lambda: table().save(5), TypeError, "path", "Path", "5"),
+    ("save: None", lambda: table().save(None), TypeError, "path", "Path", "None"),
+):
+    case(f"FluxTable.{fault}", call, error, *says)
 case(
     "FluxTable.save: not new",
     lambda: table().save(HERE), FileExistsError, "exists: delete it",
