@@ -4,7 +4,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from errors.table import BINS, FLUX, GRID, LOGITS, NAN, PHOTOMETRY, PROBS, VALID, Cases, Z, changed
+from errors.table import (
+    BINS,
+    FLUX,
+    GRID,
+    INF,
+    LOGITS,
+    NAN,
+    PHOTOMETRY,
+    PROBS,
+    VALID,
+    Cases,
+    Z,
+    changed,
+)
 
 from photoz_losses.io import Predictions, from_qp, load_predictions, save_predictions, to_qp
 from photoz_losses.photometry import FluxTable, Spectra
@@ -25,6 +38,23 @@ for fault, call, error, *says in (
     ("no batch", lambda: saved(probs=PROBS[0]), ValueError, "probs", "(4,)"),
     ("bins", lambda: saved(bins=None), TypeError, "bins", "RedshiftBins", "None"),
     ("z_spec of another batch", lambda: saved(z_spec=Z[:1]), ValueError, "z_spec", "(2,)", "(1,)"),
+    ("z_spec infinite", lambda: saved(z_spec=Z * INF), ValueError, "z_spec", "infinite", "NaN"),
+    ("z_spec a mask", lambda: saved(z_spec=Z > 0), TypeError, "z_spec", "floating", "bool"),
+    ("z_spec an array of bool", lambda: saved(z_spec=[True, False]), TypeError, "z_spec", "bool"),
+    ("z_spec labels", lambda: saved(z_spec=[1, 2]), TypeError, "z_spec", "int64", "labels"),
+    ("z_spec half", lambda: saved(z_spec=Z.half()), TypeError, "z_spec", "float16", "digits"),
+    ("z_spec bfloat16", lambda: saved(z_spec=Z.bfloat16()), TypeError, "z_spec", "bfloat16"),
+    (
+        "z_spec an array of half",
+        lambda: saved(z_spec=Z.half().numpy()),
+        TypeError,
+        "z_spec",
+        "float16",
+        "digits",
+    ),
+    ("path a number", lambda: save_predictions(5, PROBS, BINS), TypeError, "path", "Path", "5"),
+    ("path None", lambda: save_predictions(None, PROBS, BINS), TypeError, "path", "Path", "None"),
+    ("path NUL", lambda: save_predictions("a\0", PROBS, BINS), ValueError, "path", "NUL"),
     ("object_id fractions", lambda: saved(object_id=[0.5, 1.5]), TypeError, "id", "integers"),
     ("column of words", lambda: saved(r=["a", "b"]), TypeError, "r must be of numbers"),
     ("column of another batch", lambda: saved(r=[1.0]), ValueError, "r must have", "(1,)"),
@@ -34,6 +64,9 @@ for fault, call, error, *says in (
 for fault, path, error, *says in (
     ("missing", "nowhere/predictions.npz", FileNotFoundError, "nowhere/predictions.npz"),
     ("suffix", "predictions.csv", ValueError, "path must end in", "predictions.csv"),
+    ("a number", 5, TypeError, "path", "Path", "5"),
+    ("None", None, TypeError, "path", "Path", "None"),
+    ("NUL", "a\0.npz", ValueError, "path", "NUL"),
 ):
     case(f"load_predictions: {fault}", lambda p=path: load_predictions(p), error, *says)
 case("Predictions: no bins", lambda: Predictions(PROBS), TypeError, "bins")
