@@ -53,7 +53,6 @@ for fault, call, error, *says in (
         "digits",
     ),
     ("path a number", lambda: save_predictions(5, PROBS, BINS), TypeError, "path", "Path", "5"),
-    ("path None", lambda: save_predictions(None, PROBS, BINS), TypeError, "path", "Path", "None"),
     ("path NUL", lambda: save_predictions("a\0", PROBS, BINS), ValueError, "path", "NUL"),
     ("object_id fractions", lambda: saved(object_id=[0.5, 1.5]), TypeError, "id", "integers"),
     ("column of words", lambda: saved(r=["a", "b"]), TypeError, "r must be of numbers"),

@@ -32,14 +32,14 @@ ANY_TRUTH = {"validate"}  # taken as it is
 LENGTHS = {("FilterSet", key) for key in ("names", "wavelengths", "responses")}  # of a set too
 DEFAULT = {  # None is the default here, not elsewhere
     *{("save_predictions", key) for key in ("z_spec", "object_id")},
-    *{("FluxTable.build", key) for key in ("z_spec", "object_ids", "min_snr")},
+    *{("FluxTable.build", key) for key in ("z_spec", "object_ids", "min_snr", "path")},
 }
 OTHER = {  # errors of another class
     ("FluxTable", "index"): IndexError,
     ("FluxTable.build", "dtype"): ValueError,
     ("FluxTable.build", "z_spec"): ValueError,  # Spectra carry theirs
 }
-SAID = {"new": "logits", "term": "", "object_id": "id"}  # under which name, where not under its own
+SAID = {"new": "logits", "term": ""}  # under which name, where not under its own
 
 
 def spoilt(name, key, value):

@@ -106,17 +106,24 @@ def pixels(images: Tensor) -> Tensor:
     return images.flatten(1)[:, :C] - 5
 
 
-def turn(images: Tensor) -> Tensor:
-    """A view."""
+def turn(images: Tensor, *inputs: Any) -> Tensor:
+    """A view, whatever it is given besides."""
     return images.rot90(1, (-2, -1))
 
 
 # Bins ---------------------------------------------------------------------------------------------
 
 add("RedshiftBins", RedshiftBins, edges=[0.0, 0.1, 0.4], validate=None)
+RANGE = {"z_min": 0.0, "z_max": 0.4, "n_bins": 4, "validate": None}
 for name in ("uniform", "log1p"):
-    add(f"RedshiftBins.{name}", getattr(RedshiftBins, name), z_min=0.0, z_max=0.4, n_bins=4)
-add("RedshiftBins.from_quantiles", RedshiftBins.from_quantiles, z_spec=TRUTHS, n_bins=3)
+    add(f"RedshiftBins.{name}", getattr(RedshiftBins, name), **RANGE)
+add(
+    "RedshiftBins.from_quantiles",
+    RedshiftBins.from_quantiles,
+    z_spec=TRUTHS,
+    n_bins=3,
+    validate=None,
+)
 for name in ("density", "mean", "median", "mode"):
     add(f"bins.{name}", getattr(BINS, name), probs=PROBS)
 for name in ("pdf", "cdf"):
@@ -230,7 +237,16 @@ add(
     seed=3,
     terms=TERMS,
 )
-add("WeightSchedule", p.WeightSchedule, weight=0.1, kind="linear", steps=10, start=0.0, every=2)
+add(
+    "WeightSchedule",
+    module(p.WeightSchedule, "term"),
+    weight=0.1,
+    kind="linear",
+    steps=10,
+    start=0.0,
+    every=2,
+    term=torch.tensor(0.5),
+)
 add("gradient_norms", p.gradient_norms, terms=TERMS, parameters=[nn.Parameter(LOGITS)])
 
 # Metrics ------------------------------------------------------------------------------------------
@@ -259,7 +275,13 @@ for name, kind in (
 add("metrics.entropy", metrics.entropy, probs=PROBS, bins=BINS, reduction="mean")
 add("metrics.Entropy", streaming(metrics.Entropy, "probs"), probs=PROBS, bins=BINS)
 add("metrics.pit", metrics.pit, **OF_PROBS, randomized=False, generator=None)
-add("metrics.PIT", streaming(metrics.PIT, "probs", "z_spec"), **OF_PROBS, randomized=False)
+add(
+    "metrics.PIT",
+    streaming(metrics.PIT, "probs", "z_spec"),
+    **OF_PROBS,
+    randomized=True,
+    generator=None,
+)
 add(
     "metrics.PITStatistics",
     streaming(metrics.PITStatistics, "probs", "z_spec"),
@@ -389,7 +411,13 @@ add("dihedral", transforms.dihedral, images=IMAGES, element=torch.tensor([0, 5])
 add("RandomDihedral", module(transforms.RandomDihedral, "images"), images=IMAGES, generator=None)
 ROTATION = {"crop": 2, "interpolation": "bicubic"}
 add("rotate", transforms.rotate, images=IMAGES, angle=torch.tensor([0.1, 2.0]), **ROTATION)
-add("RandomRotation", module(transforms.RandomRotation, "images"), images=IMAGES, **ROTATION)
+add(
+    "RandomRotation",
+    module(transforms.RandomRotation, "images"),
+    images=IMAGES,
+    **ROTATION,
+    generator=None,
+)
 SKY = {"sigma": 1.0, "iterations": 2, "unbiased": True, "correlated": True, "generator": None}
 add("resample_background", transforms.resample_background, images=IMAGES, **SKY)
 add(
@@ -403,9 +431,10 @@ add(
 add("ResampleBackground", module(transforms.ResampleBackground, "images"), images=IMAGES, **SKY)
 add(
     "ResampleBackground masked",
-    module(transforms.ResampleBackground, "images"),
+    module(transforms.ResampleBackground, "images", "sources"),
     images=IMAGES,
     mask=MASK[0],
+    sources=MASK,
     **SKY,
 )
 add(
@@ -427,6 +456,7 @@ add(
     model=pixels,
     images=IMAGES,
     view=turn,
+    view_inputs=[MASK],
     fraction=0.5,
     detach=False,
     generator=None,
@@ -440,14 +470,20 @@ add("to_qp", to_qp, probs=PROBS, bins=BINS)
 add("from_qp", from_qp, ensemble=to_qp(PROBS, BINS), bins=BINS, max_outside=0.1)
 
 
-def save(**arguments: Any) -> None:
+def within(folder: str, path: Any) -> Any:
+    """`path` itself, or where it is text, in the folder."""
+    return Path(folder, path.replace("/", "_")) if isinstance(path, str) else path
+
+
+def save(*, path: Any, **arguments: Any) -> None:
     with TemporaryDirectory() as folder:
-        save_predictions(Path(folder, "p.npz"), **arguments)
+        save_predictions(within(folder, path), **arguments)
 
 
 add(
     "save_predictions",
     calls(save_predictions, save),
+    path="p.npz",
     probs=PROBS,
     bins=BINS,
     z_spec=Z,
@@ -458,8 +494,9 @@ add(
 # Tables -------------------------------------------------------------------------------------------
 
 
-def table(**arguments: Any) -> FluxTable:
-    return FluxTable.build(**arguments, progress=False)
+def table(*, path: Any = None, **arguments: Any) -> FluxTable:
+    with TemporaryDirectory() as folder:
+        return FluxTable.build(**arguments, path=within(folder, path))
 
 
 add(
@@ -470,11 +507,13 @@ add(
     photometry=PHOTOMETRY,
     z_spec=None,
     object_ids=["a", "b"],
+    path=None,
     dtype=torch.float32,
     chunk=1,
+    progress=False,
     **OPTIONS,
 )
-TABLE = table(spectra=Spectra(**SPECTRA), bins=BINS, photometry=PHOTOMETRY)
+TABLE = table(spectra=Spectra(**SPECTRA), bins=BINS, photometry=PHOTOMETRY, progress=False)
 add("FluxTable", calls(FluxTable, lambda index: TABLE[index]), index=torch.tensor([1, 0]))
 
 # What takes no user's numbers, or only paths and what files hold ----------------------------------

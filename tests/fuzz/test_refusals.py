@@ -29,7 +29,7 @@ NUMBERS = st.one_of(
 )
 TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool)
 COUNTS = {"n_boot", "chunk_size", "n_bins", "approximate", "n_segments", "iterations", "n_pixels"}
-THEIRS = {"metric", "model", "view", "views", "term", "weighting"}  # functions and Modules of users
+THEIRS = {"metric", "model", "view", "views", "weighting"}  # functions and Modules of users
 ANY = {"fwhm", "grow"}  # sizes of kernels: as large as they are asked for
 
 

@@ -133,8 +133,11 @@ def save_predictions(
 
 
 def _ids(object_id: Any) -> Array:
-    """Ids as an array; ValueError for text that a file would not keep."""
+    """Ids as an array; TypeError for others than text and integers, ValueError for bad text."""
     ids = to_array(object_id)
+    if ids.dtype.kind not in "iuUS":
+        got = _check.shown(object_id) if ids.dtype.kind == "O" else ids.dtype
+        raise TypeError(f"object_id must be of integers or strings, got {got}")
     given = object_id if isinstance(object_id, list | tuple) else ids.ravel().tolist()
     if ids.dtype.kind in "US" and any(not _is_kept(text) for text in given):
         raise ValueError("object_id must be text of UTF-8 without NUL, that both formats keep")

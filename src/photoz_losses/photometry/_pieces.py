@@ -93,7 +93,7 @@ def _open(source: Any) -> tuple[Any, Any]:
         path = _check.path("spectra", source)
         source = sorted(path.rglob(PATTERN)) if path.is_dir() else [path]
         if not source:
-            raise ValueError(f"{path} holds no {PATTERN}: give its files, as a list")
+            raise ValueError(f"spectra: {path} holds no {PATTERN}: give its files, as a list")
     elif not isinstance(source, Iterable) or isinstance(source, bytes | Set | Mapping):
         raise TypeError(
             f"spectra must be Spectra, an iterable of them in order, a folder or a list of files, "
