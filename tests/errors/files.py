@@ -171,6 +171,11 @@ for fault, call, error, *says in (
         lambda: table(Spectra(GRID, FLUX, FLUX, changed(Z.double(), 0, 0.9), VALID)),
         ValueError, "object 0 has z_spec 0.9", "[0, 0.4]",
     ),
+    (
+        "a flux that overflows",
+        lambda: table(Spectra(GRID, 1e303 * FLUX.double(), FLUX, Z.double(), VALID)),
+        ValueError, "object 0", "NaN", "overflowed", "scale its flux down",
+    ),
 ):  # fmt: skip
     case(f"FluxTable.build: {fault}", call, error, *says)
 for fault, call, error, *says in (

@@ -109,11 +109,17 @@ for fault, options, error, *says in (
     ("flux of other pixels", {"flux": FLUX[:, 1:]}, ValueError, "flux", "41)", "(2, 40)"),
     ("flux NaN", {"flux": changed(FLUX, (1, 0), NAN)}, ValueError, "flux", "finite"),
     ("flux integer", {"flux": FLUX.long()}, TypeError, "flux", "int64"),
+    ("flux that overflows", {"flux": 1e303 * FLUX.double()}, ValueError, "flux", "1e+303", "scale"),
     ("valid of other pixels", {"valid": VALID[:, 1:]}, ValueError, "valid", "(2, 40)"),
     ("valid of another batch", {"valid": VALID[:1]}, ValueError, "valid", "(1, 41)"),
     ("valid float", {"valid": VALID.float()}, TypeError, "valid", "bool"),
 ):
     case(f"flux_residual: {fault}", lambda o=options: residual_with(**o), error, *says)
+case(
+    "SpectrophotometricFluxLoss: flux that overflows",
+    lambda: SpectrophotometricFluxLoss(BINS, PHOTOMETRY)(LOGITS, 1e303 * FLUX.double(), Z),
+    ValueError, "flux", "finite residuals", "1e+303", "scale",
+)  # fmt: skip
 NOISY = {
     "flux_residual": lambda ivar, **options: residual_with(ivar=ivar, min_snr=3.0, **options),
     "relative_variance": lambda ivar, **options: relative_variance(

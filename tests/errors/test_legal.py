@@ -48,6 +48,16 @@ def test_what_overflowed_in_the_network_stays_visible_in_its_galaxy(name, bad):
     assert value.isfinite().tolist() == [False, True]
 
 
+@pytest.mark.parametrize("size", [1e4, 1e12, 5e18])
+def test_logits_far_apart_have_a_finite_distance_in_every_space(size):
+    """Up to where the square leaves float32, where an error says so."""
+    view, other = torch.tensor([[-1.0, -size]]), torch.tensor([[-size, -1.0]])
+    assert invariance_loss(view, other, space="logits") == torch.tensor(2 * (size - 1) ** 2)
+    assert rotation_derivative_loss(view, other, space="logits") == torch.tensor(size**2 + 1)
+    assert invariance_loss(view, other) == 2
+    assert invariance_loss(view, other, distance="symmetric_kl") == torch.tensor(2 * (size - 1))
+
+
 @pytest.mark.parametrize("metric", [metrics.crps, metrics.pit, metrics.coverage])
 def test_metrics_take_an_empty_batch(metric):
     value = metric(PROBS[:0], Z[:0], BINS)
