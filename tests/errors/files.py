@@ -105,7 +105,6 @@ for fault, call, error, *says in (
         ValueError, "by['r']", "1e300", "1.7e+308",
     ),
     ("output a number", lambda: write_report(PROBS, Z, BINS, 5), TypeError, "output", "path", "5"),
-    ("output None", lambda: write_report(PROBS, Z, BINS, None), TypeError, "output", "None"),
     ("n_boot", lambda: report(n_boot=2.5), TypeError, "n_boot", "integer", "2.5"),
     ("seed", lambda: report(seed="a"), TypeError, "seed", "integer", "'a'"),
 ):  # fmt: skip

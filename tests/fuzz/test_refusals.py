@@ -18,6 +18,7 @@ from fuzz.examples import share
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from matplotlib import pyplot
 
 import photoz_losses
 
@@ -29,6 +30,7 @@ NUMBERS = st.one_of(
 )
 TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool)
 COUNTS = {"n_boot", "chunk_size", "n_bins", "approximate", "n_segments", "iterations", "n_pixels"}
+COUNTS |= {"bars", "galaxies"}
 THEIRS = {"metric", "model", "view", "views", "weighting"}  # functions and Modules of users
 ANY = {"fwhm", "grow"}  # sizes of kernels: as large as they are asked for
 
@@ -159,5 +161,6 @@ def test_only_our_own_errors_escape(name, examples_run):
             refuse_other_errors(name, error)
         else:
             refuse_infinite(name, given_ones, result)
+        assert not pyplot.get_fignums(), "an open figure is left"
 
     law()
