@@ -51,7 +51,7 @@ ORDER = {  # within a room: a file may import those before it
     "photometry": [
         *("_rows", "filters", "templates", "spectra"),
         *("_blocks", "_filter_sums", "synthetic", "residual"),
-        *("_header", "_pieces", "_mapped", "_layout", "_lock", "_store", "_build", "table"),
+        *("_header", "_ids", "_pieces", "_mapped", "_layout", "_lock", "_store", "_build", "table"),
     ],
     "losses": [
         *("_reduce", "cross_entropy", "cde", "crps", "invariance", "rotation", "flux"),

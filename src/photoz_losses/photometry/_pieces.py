@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain, count, islice
-from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ from torch import Tensor
 
 from photoz_losses import _check
 from photoz_losses.bins import RedshiftBins
+from photoz_losses.photometry._ids import different, name_of, names_of
 from photoz_losses.photometry.spectra import Spectra, read_sdss_spectra
 from photoz_losses.photometry.synthetic import SyntheticPhotometry
 
-ID_BYTES = 64  # room for the name of a galaxy on disk
 PATTERN = "spec-*.fits"
 
 
@@ -56,11 +55,11 @@ def cut(
         if object_ids is not None:
             raise ValueError("object_ids go with Spectra: files are known by their names")
         files = list(map(_path, source))
-        ids = list(_different(map(_name, (path.name for path in files)), "names of files"))
+        ids = list(different(map(name_of, (path.name for path in files)), "names of files"))
         return len(files), _pieces_of_files(files, ids, _redshifts(ids, z_spec, bins), chunk)
     if z_spec is not None:
         raise ValueError("z_spec goes with files: Spectra carry their redshifts, as z")
-    names = None if object_ids is None else _names(object_ids)
+    names = None if object_ids is None else names_of(object_ids)
     known = None
     if isinstance(source, list | tuple):  # all there: what is wrong is said before any work
         parts = [part for part in source if isinstance(part, Spectra)]
@@ -210,46 +209,6 @@ def _check_grid(spectra: Any, photometry: SyntheticPhotometry) -> None:
             f"{photometry!r}: build SyntheticPhotometry(filters, spectra.wavelength), and read "
             f"files onto one grid, read_sdss_spectra(paths, wavelength=...)"
         )
-
-
-def _names(object_ids: Iterable[str | int]) -> Iterable[str]:
-    """Ids as text: a list where there are as many as can be counted, else one after another."""
-    if hasattr(object_ids, "tolist"):
-        object_ids = object_ids.tolist()
-    if isinstance(object_ids, str | bytes) or not isinstance(object_ids, Iterable):
-        got = _check.shown(object_ids)
-        raise TypeError(f"object_ids must be one id a galaxy, got {got}: give a list")
-    if isinstance(object_ids, Set | Mapping):
-        raise TypeError(
-            f"object_ids must be in the order of the galaxies, got {type(object_ids).__name__}: "
-            f"give a list"
-        )
-    names = _different(map(_name, object_ids), "object_ids")
-    return list(names) if isinstance(object_ids, list | tuple) else names
-
-
-def _name(object_id: Any) -> str:
-    if not isinstance(object_id, str | Integral) or isinstance(object_id, bool):
-        raise TypeError(f"object_ids must be text or integers, got {_check.shown(object_id)}")
-    name = str(object_id)
-    encoded = name.encode(errors="replace")  # a lone surrogate has no bytes
-    if "\0" in name or encoded.decode() != name:
-        raise ValueError(f"object_ids must be text of UTF-8 without NUL, got {name!r}")
-    if len(encoded) > ID_BYTES:
-        raise ValueError(f"object_ids must fit {ID_BYTES} bytes, got {name!r}: shorten it")
-    return name
-
-
-def _different(names: Iterable[str], of: str) -> Iterator[str]:
-    """The same names; ValueError at the first that comes again."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise ValueError(
-                f"{of} must be different, got {name!r} twice: leave one out, or rename it"
-            )
-        seen.add(name)
-        yield name
 
 
 def _fingerprint(ids: list[str], *columns: Tensor) -> bytes:
