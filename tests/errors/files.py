@@ -104,7 +104,8 @@ for fault, call, error, *says in (
         lambda: report(by={"r": torch.tensor([-1.7e308, 1.7e308], dtype=torch.float64)}),
         ValueError, "by['r']", "1e300", "1.7e+308",
     ),
-    ("output a number", lambda: write_report(PROBS, Z, BINS, 5), TypeError, "output", "path", "5"),
+    ("output a number", lambda: write_report(PROBS, Z, BINS, 5), TypeError, "output", "Path", "5"),
+    ("output NUL", lambda: write_report(PROBS, Z, BINS, "a\0"), ValueError, "output", "NUL"),
     ("n_boot", lambda: report(n_boot=2.5), TypeError, "n_boot", "integer", "2.5"),
     ("seed", lambda: report(seed="a"), TypeError, "seed", "integer", "'a'"),
 ):  # fmt: skip
