@@ -49,9 +49,9 @@ MAY_IMPORT = {  # room: the rooms below it
 }
 ORDER = {  # within a room: a file may import those before it
     "photometry": [
-        *("filters", "templates", "spectra"),
+        *("_rows", "filters", "templates", "spectra"),
         *("_blocks", "_filter_sums", "synthetic", "residual"),
-        *("_header", "_pieces", "_mapped", "_layout", "_lock", "_store", "_build", "table"),
+        *("_header", "_ids", "_pieces", "_mapped", "_layout", "_lock", "_store", "_build", "table"),
     ],
     "losses": [
         *("_reduce", "cross_entropy", "cde", "crps", "invariance", "rotation", "flux"),

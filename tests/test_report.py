@@ -19,7 +19,7 @@ from photoz_losses.report.__main__ import main
 from photoz_losses.report.pictures import gallery
 
 BINS = RedshiftBins.log1p(0.0, 3.0, 40)
-COLUMN = "<b>r"  # a dangerous name
+COLUMN = "<b>r $x_$"  # a dangerous name: neither HTML nor mathematics
 
 
 def predictions(galaxies=120):

@@ -1,5 +1,6 @@
 """What every room asks of its arguments: shapes always, values only where looking costs nothing."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from os import PathLike
@@ -75,10 +76,17 @@ def mapping(name: str, value: Any) -> Mapping[Any, Any]:
 
 
 def path(name: str, value: Any) -> Path:
-    """`value` as a Path where it can be one; TypeError otherwise."""
-    if not isinstance(value, str | PathLike):
+    """`value` as a Path where it can be one; TypeError, ValueError if not."""
+    written = value.__fspath__() if isinstance(value, PathLike) else value
+    if not isinstance(written, str):
         raise TypeError(f"{name} must be a str or a Path, got {shown(value)}")
-    return Path(value)
+    try:
+        kept = b"\0" not in os.fsencode(written)
+    except UnicodeEncodeError:  # a lone surrogate has no bytes
+        kept = False
+    if not kept:
+        raise ValueError(f"{name} must be text of UTF-8 without NUL, got {shown(written)}")
+    return Path(written)
 
 
 def calls(name: str, value: Any) -> Any:

@@ -43,6 +43,22 @@ def refuse_probabilities(name: str, logits: Tensor) -> None:
         )
 
 
+def refuse_overflow(loss: Tensor, **given: Tensor) -> Tensor:
+    """`loss` itself; ValueError where it overflowed though all that was given is finite.
+
+    Not where something given is infinite or NaN: that came of the network, and stays visible.
+    """
+    if not _check.can_read_free(loss, *given.values()) or bool(loss.isfinite().all()):
+        return loss
+    if all(value.numel() and bool(value.isfinite().all()) for value in given.values()):
+        found = " and ".join(_check.span(value) for value in given.values())
+        raise ValueError(
+            f"{' and '.join(given)} must give a loss that {loss.dtype} holds, got {found}: scale "
+            f"them down, or give them as float64"
+        )
+    return loss
+
+
 def refuse_other_than_masses(name: str, probs: Tensor, total: Tensor, tolerance: float) -> None:
     """ValueError unless `probs` are non-negative and each row's `total` is one."""
     if not probs.numel():

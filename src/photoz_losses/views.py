@@ -95,8 +95,8 @@ def two_views(
         their bands or their device (or their size, without `detach`), the model does not give one
         row an image, or `fraction` is not in (0, 1].
     TypeError
-        If `images` are not floating-point, the view gives something else than a tensor of their
-        type, or the model something else than a tensor.
+        If `images` are not floating-point, `view_inputs` is no sequence, the view gives something
+        else than a tensor of their type, or the model something else than a tensor.
 
     Examples
     --------
@@ -111,6 +111,11 @@ def two_views(
     check_images(images)
     _check.calls("model", model)
     _check.calls("view", view)
+    if not isinstance(view_inputs, Sequence) or isinstance(view_inputs, str | bytes):
+        raise TypeError(
+            f"view_inputs must be a list or tuple, one entry an input of the view, got "
+            f"{_check.shown(view_inputs)}: for one input give (that,)"
+        )
     _check.flag("detach", detach)
     rows = _draw_rows(images, fraction, generator)
     take = partial(_take, rows=rows, n=len(images))

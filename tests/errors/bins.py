@@ -20,6 +20,7 @@ for name, edges, says in (
     ("-1 in float32", [-1.0 + 1e-9, 0.0, 0.4], ("above -1",)),
     ("too close", [0.0, 1e-39, 0.4], ("float32 can divide", "1e-39 in bin 0", "drop an edge")),
     ("subnormal", [0.0, 5e-324, 0.4], ("float32 can divide", "bin 0")),
+    ("beyond float32", [0.0, 3e38, 6e38], ("that float32 holds", "6e+38")),
     ("too far apart", [0.0, 0.4, 1e300], ("float32 can divide", "1e+300 in bin 1")),
 ):
     case(f"bins: edges {name}", lambda e=edges: RedshiftBins(e), ValueError, "edges", *says)

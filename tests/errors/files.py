@@ -4,7 +4,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from errors.table import BINS, FLUX, GRID, LOGITS, NAN, PHOTOMETRY, PROBS, VALID, Cases, Z, changed
+from errors.table import (
+    BINS,
+    FLUX,
+    GRID,
+    INF,
+    LOGITS,
+    NAN,
+    PHOTOMETRY,
+    PROBS,
+    VALID,
+    Cases,
+    Z,
+    changed,
+)
 
 from photoz_losses.io import Predictions, from_qp, load_predictions, save_predictions, to_qp
 from photoz_losses.photometry import FluxTable, Spectra
@@ -25,6 +38,22 @@ for fault, call, error, *says in (
     ("no batch", lambda: saved(probs=PROBS[0]), ValueError, "probs", "(4,)"),
     ("bins", lambda: saved(bins=None), TypeError, "bins", "RedshiftBins", "None"),
     ("z_spec of another batch", lambda: saved(z_spec=Z[:1]), ValueError, "z_spec", "(2,)", "(1,)"),
+    ("z_spec infinite", lambda: saved(z_spec=Z * INF), ValueError, "z_spec", "infinite", "NaN"),
+    ("z_spec a mask", lambda: saved(z_spec=Z > 0), TypeError, "z_spec", "floating", "bool"),
+    ("z_spec an array of bool", lambda: saved(z_spec=[True, False]), TypeError, "z_spec", "bool"),
+    ("z_spec labels", lambda: saved(z_spec=[1, 2]), TypeError, "z_spec", "int64", "labels"),
+    ("z_spec half", lambda: saved(z_spec=Z.half()), TypeError, "z_spec", "float16", "digits"),
+    ("z_spec bfloat16", lambda: saved(z_spec=Z.bfloat16()), TypeError, "z_spec", "bfloat16"),
+    (
+        "z_spec an array of half",
+        lambda: saved(z_spec=Z.half().numpy()),
+        TypeError,
+        "z_spec",
+        "float16",
+        "digits",
+    ),
+    ("path a number", lambda: save_predictions(5, PROBS, BINS), TypeError, "path", "Path", "5"),
+    ("path NUL", lambda: save_predictions("a\0", PROBS, BINS), ValueError, "path", "NUL"),
     ("object_id fractions", lambda: saved(object_id=[0.5, 1.5]), TypeError, "id", "integers"),
     ("column of words", lambda: saved(r=["a", "b"]), TypeError, "r must be of numbers"),
     ("column of another batch", lambda: saved(r=[1.0]), ValueError, "r must have", "(1,)"),
@@ -34,11 +63,15 @@ for fault, call, error, *says in (
 for fault, path, error, *says in (
     ("missing", "nowhere/predictions.npz", FileNotFoundError, "nowhere/predictions.npz"),
     ("suffix", "predictions.csv", ValueError, "path must end in", "predictions.csv"),
+    ("a number", 5, TypeError, "path", "Path", "5"),
+    ("None", None, TypeError, "path", "Path", "None"),
+    ("NUL", "a\0.npz", ValueError, "path", "NUL"),
 ):
     case(f"load_predictions: {fault}", lambda p=path: load_predictions(p), error, *says)
 case("Predictions: no bins", lambda: Predictions(PROBS), TypeError, "bins")
 case("to_qp: no galaxies", lambda: to_qp(PROBS[:0], BINS), ValueError, "probs is empty")
 case("from_qp: not an ensemble", lambda: from_qp(PROBS, BINS), TypeError, "ensemble", "Tensor")
+case("from_qp: bins", lambda: from_qp(BINS, BINS), TypeError, "ensemble", "RedshiftBins", "'z'")
 case(
     "from_qp: max_outside",
     lambda: from_qp(to_qp(PROBS, BINS), BINS, max_outside=5.0), ValueError, "max_outside", "5.0",
@@ -72,8 +105,8 @@ for fault, call, error, *says in (
         lambda: report(by={"r": torch.tensor([-1.7e308, 1.7e308], dtype=torch.float64)}),
         ValueError, "by['r']", "1e300", "1.7e+308",
     ),
-    ("output a number", lambda: write_report(PROBS, Z, BINS, 5), TypeError, "output", "path", "5"),
-    ("output None", lambda: write_report(PROBS, Z, BINS, None), TypeError, "output", "None"),
+    ("output a number", lambda: write_report(PROBS, Z, BINS, 5), TypeError, "output", "Path", "5"),
+    ("output NUL", lambda: write_report(PROBS, Z, BINS, "a\0"), ValueError, "output", "NUL"),
     ("n_boot", lambda: report(n_boot=2.5), TypeError, "n_boot", "integer", "2.5"),
     ("seed", lambda: report(seed="a"), TypeError, "seed", "integer", "'a'"),
 ):  # fmt: skip
@@ -85,7 +118,7 @@ SPECTRA = Spectra(GRID, FLUX, FLUX, Z.double(), VALID)
 
 
 def table(spectra=SPECTRA, bins=BINS, photometry=PHOTOMETRY, **options):
-    return FluxTable.build(spectra, bins, photometry, progress=False, **options)
+    return FluxTable.build(spectra, bins, photometry, **{"progress": False} | options)
 
 
 for fault, call, error, *says in (
@@ -94,10 +127,55 @@ for fault, call, error, *says in (
     ("bins and photometry swapped", lambda: table(SPECTRA, PHOTOMETRY, BINS), TypeError, "photo"),
     ("chunk", lambda: table(chunk=0), ValueError, "chunk", "at least 1"),
     ("dtype", lambda: table(dtype=torch.int64), ValueError, "dtype"),
+    ("progress", lambda: table(progress="a"), TypeError, "progress", "True or False", "'a'"),
+    ("a mapping of spectra", lambda: table({"a": SPECTRA}), TypeError, "spectra", "dict"),
+    ("a set of files", lambda: table({"a.fits"}), TypeError, "spectra", "in order", "set"),
+    ("bytes for a path", lambda: table(b"a.fits"), TypeError, "spectra", "bytes"),
+    ("Spectra among paths", lambda: table(["a.fits", SPECTRA]), TypeError, "paths", "Spectra"),
+    ("a path among Spectra", lambda: table([SPECTRA, "a.fits"]), TypeError, "spectra", "str"),
+    ("NUL in a path", lambda: table(["a\0.fits"]), ValueError, "spectra", "NUL", "a\\x00"),
+    ("a file twice", lambda: table(["a.fits"] * 2), ValueError, "files", "'a.fits' twice"),
+    ("path a number", lambda: table(path=5), TypeError, "path", "Path", "5"),
+    ("path bytes", lambda: table(path=b"a"), TypeError, "path", "Path", "b'a'"),
+    ("path with NUL", lambda: table(path="a\0"), ValueError, "path", "NUL", "a\\x00"),
+    ("path a surrogate", lambda: table(path="\ud800"), ValueError, "path", "UTF-8", "\\ud800"),
+    ("ids a number", lambda: table(object_ids=5), TypeError, "object_ids", "5", "list"),
+    ("ids one number", lambda: table(object_ids=Z[0].long()), TypeError, "object_ids", "0", "list"),
+    ("ids a word", lambda: table(object_ids="ab"), TypeError, "object_ids", "'ab'", "list"),
+    ("ids bools", lambda: table(object_ids=Z > 0), TypeError, "object_ids", "text or", "True"),
+    ("ids None", lambda: table(object_ids=[None] * 2), TypeError, "object_ids", "text or", "None"),
+    ("no ids", lambda: table(object_ids=[]), ValueError, "object_ids", "2", "0"),
+    ("an id twice", lambda: table(object_ids=["1", 1]), ValueError, "object_ids", "'1' twice"),
+    (
+        "an id twice in a stream",
+        lambda: table(object_ids=iter("aa")), ValueError, "object_ids", "'a' twice", "leave",
+    ),
+    (
+        "ids a surrogate",
+        lambda: table(object_ids=["\ud800", "b"]), ValueError, "object_ids", "UTF-8", "\\ud800",
+    ),
+    (
+        "z_spec a word",
+        lambda: table(["a.fits"], z_spec={"a.fits": "abc"}),
+        TypeError, "z_spec['a.fits']", "numbers", "'abc'",
+    ),
+    (
+        "z_spec None",
+        lambda: table(["a.fits"], z_spec={"a.fits": None}), TypeError, "z_spec['a.fits']", "None",
+    ),
+    (
+        "z_spec of many",
+        lambda: table(["a.fits"], z_spec={"a.fits": Z}), ValueError, "z_spec['a.fits']", "one", "2",
+    ),
     (
         "a redshift outside",
         lambda: table(Spectra(GRID, FLUX, FLUX, changed(Z.double(), 0, 0.9), VALID)),
         ValueError, "object 0 has z_spec 0.9", "[0, 0.4]",
+    ),
+    (
+        "a flux that overflows",
+        lambda: table(Spectra(GRID, 1e303 * FLUX.double(), FLUX, Z.double(), VALID)),
+        ValueError, "object 0", "NaN", "overflowed", "scale its flux down",
     ),
 ):  # fmt: skip
     case(f"FluxTable.build: {fault}", call, error, *says)
@@ -108,12 +186,25 @@ for fault, call, error, *says in (
     ("a mask of others", lambda: table()[Z[:1] > 0], IndexError, "mask", "(2,)", "(1,)"),
     ("rows of fractions", lambda: table()[Z], IndexError, "index", "integers", "float32"),
     ("a word for a row", lambda: table()["a"], IndexError, "index", "integers", "'a'"),
+    ("a slice to a word", lambda: table()[slice("a")], IndexError, "index", "slice", "'a'"),
+    ("a slice of step 0", lambda: table()[::0], IndexError, "index", "slice", "0"),
 ):
     case(f"FluxTable: {fault}", call, error, *says)
 case(
     "FluxTable.load: no file",
     lambda: FluxTable.load(HERE / "nowhere"), FileNotFoundError, "nowhere",
 )  # fmt: skip
+for fault, call, error, *says in (
+    ("load: a number", lambda: FluxTable.load(5), TypeError, "path", "Path", "5"),
+    ("load: None", lambda: FluxTable.load(None), TypeError, "path", "Path", "None"),
+    ("load: NUL", lambda: FluxTable.load("a\0"), ValueError, "path", "NUL"),
+    ("load: bins", lambda: FluxTable.load(HERE, bins=Z), TypeError, "bins", "RedshiftBins"),
+    ("load: filters", lambda: FluxTable.load(HERE, filters="g"), TypeError, "filters", "'g'"),
+    ("load: mmap", lambda: FluxTable.load(HERE, mmap="r"), TypeError, "mmap", "'r'"),
+    ("save: a number", lambda: table().save(5), TypeError, "path", "Path", "5"),
+    ("save: None", lambda: table().save(None), TypeError, "path", "Path", "None"),
+):
+    case(f"FluxTable.{fault}", call, error, *says)
 case(
     "FluxTable.save: not new",
     lambda: table().save(HERE), FileExistsError, "exists: delete it",

@@ -11,7 +11,7 @@ case = Cases()
 OPTIONAL = {  # None is the default, or one of the answers
     *("validate", "generator", "weights", "approximate", "n_boot", "chunk_size"),
     *("valid", "ivar", "band_weight", "variance", "rows", "cosmology", "chunk_bytes"),
-    *("mask", "sources", "crop", "views", "reach", "weighting"),
+    *("mask", "sources", "crop", "views", "reach", "weighting", "ax"),
 }
 ONE_OF = {  # names of an answer: ValueError whatever is given instead
     *("reduction", "quadrature", "dimming", "distance", "space", "interval", "statistic"),
@@ -32,14 +32,21 @@ ANY_TRUTH = {"validate"}  # taken as it is
 LENGTHS = {("FilterSet", key) for key in ("names", "wavelengths", "responses")}  # of a set too
 DEFAULT = {  # None is the default here, not elsewhere
     *{("save_predictions", key) for key in ("z_spec", "object_id")},
-    *{("FluxTable.build", key) for key in ("z_spec", "object_ids", "min_snr")},
+    *{("FluxTable.build", key) for key in ("z_spec", "object_ids", "min_snr", "path")},
+    *{("plot_binned", key) for key in ("errors", "counts")},
+    *{("plot_coverage", key) for key in ("galaxies", "label")},
+    *{("plot_redshifts", key) for key in ("low", "high")},
+    *{(name, "z_spec") for name in ("plot_densities", "plot_gallery")},
+    *{("plot_gallery", key) for key in ("rgb", "axes")},
+    ("write_report", "by"),
 }
 OTHER = {  # errors of another class
     ("FluxTable", "index"): IndexError,
     ("FluxTable.build", "dtype"): ValueError,
+    ("plot_gallery", "rgb"): ValueError,  # two numbers are no three
     ("FluxTable.build", "z_spec"): ValueError,  # Spectra carry theirs
 }
-SAID = {"new": "logits", "term": "", "object_id": "id"}  # under which name, where not under its own
+SAID = {"new": "logits", "term": ""}  # under which name, where not under its own
 
 
 def spoilt(name, key, value):

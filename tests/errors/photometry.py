@@ -109,11 +109,17 @@ for fault, options, error, *says in (
     ("flux of other pixels", {"flux": FLUX[:, 1:]}, ValueError, "flux", "41)", "(2, 40)"),
     ("flux NaN", {"flux": changed(FLUX, (1, 0), NAN)}, ValueError, "flux", "finite"),
     ("flux integer", {"flux": FLUX.long()}, TypeError, "flux", "int64"),
+    ("flux that overflows", {"flux": 1e303 * FLUX.double()}, ValueError, "flux", "1e+303", "scale"),
     ("valid of other pixels", {"valid": VALID[:, 1:]}, ValueError, "valid", "(2, 40)"),
     ("valid of another batch", {"valid": VALID[:1]}, ValueError, "valid", "(1, 41)"),
     ("valid float", {"valid": VALID.float()}, TypeError, "valid", "bool"),
 ):
     case(f"flux_residual: {fault}", lambda o=options: residual_with(**o), error, *says)
+case(
+    "SpectrophotometricFluxLoss: flux that overflows",
+    lambda: SpectrophotometricFluxLoss(BINS, PHOTOMETRY)(LOGITS, 1e303 * FLUX.double(), Z),
+    ValueError, "flux", "finite residuals", "1e+303", "scale",
+)  # fmt: skip
 NOISY = {
     "flux_residual": lambda ivar, **options: residual_with(ivar=ivar, min_snr=3.0, **options),
     "relative_variance": lambda ivar, **options: relative_variance(
@@ -201,7 +207,26 @@ for fault, options, error, *says in (
     ("valid of other pixels", {"valid": VALID[:, 1:]}, ValueError, "valid", "(2, 40)"),
 ):
     case(f"Spectra: {fault}", lambda o=options: Spectra(**{**SPECTRA, **o}), error, *says)
+for fault, index, *says in (
+    ("a word", "a", "index", "integers", "'a'"),
+    ("a slice to a word", slice("a"), "index", "slice", "'a'"),
+    ("a fraction", 0.5, "index", "integers", "0.5"),
+    ("None", None, "index", "integers", "None"),
+    ("a spectrum that is not there", 5, "index 5", "2 galaxies"),
+    ("one that was not found", [0, -1], "index", "negative", "-1"),
+    ("a mask of others", [True], "mask", "(2,)", "(1,)"),
+):
+    case(f"Spectra: index {fault}", lambda i=index: Spectra(**SPECTRA)[i], IndexError, *says)
 case("read_sdss_spectra: no paths", lambda: read_sdss_spectra([]), ValueError, "paths", "empty")
+for fault, paths, error, *says in (
+    ("a number", 5, TypeError, "paths", "iterable of paths", "5"),
+    ("None", None, TypeError, "paths", "iterable of paths", "None"),
+    ("bytes", b"a.fits", TypeError, "paths", "Path", "b'a.fits'"),
+    ("numbers", [5], TypeError, "paths", "Path", "5"),
+    ("a path that is None", [__file__, None], TypeError, "paths", "Path", "None"),
+    ("NUL", ["a\0"], ValueError, "paths", "NUL"),
+):
+    case(f"read_sdss_spectra: {fault}", lambda p=paths: read_sdss_spectra(p), error, *says)
 case(
     "read_sdss_spectra: missing file",
     lambda: read_sdss_spectra(["nowhere/spec-1-2-3.fits"]),

@@ -47,7 +47,7 @@ PAIRS = {
     ("terms", "parameters"): ("terms", TypeError),
     ("z_min", "z_max"): ("z_min", ValueError),
     ("weight", "kind"): ("kind", ValueError),
-    ("weight", "term"): ("term", TypeError),
+    ("weight", "term"): ("", TypeError),
     ("metric", "z_phot"): ("metric", TypeError),
     ("by", "edges"): ("by", TypeError),
     ("distance", "space"): ("distance", ValueError),

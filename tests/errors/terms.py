@@ -52,6 +52,12 @@ case(
     lambda: flux_loss(LOGITS, RESIDUAL.long()),
     TypeError, "residual", "int64",
 )  # fmt: skip
+for name, call in (("flux_loss", flux_loss), ("FluxLoss", FluxLoss(BINS))):
+    case(
+        f"{name}: residual beyond float32",
+        lambda c=call: c(LOGITS, changed(RESIDUAL.double(), (0, 1, 2), 1e39)),
+        ValueError, "residual", "torch.float32, the type of the logits", "0 to 1e+39", "logits.to",
+    )  # fmt: skip
 case(
     "FluxLoss: residual what a table gives",
     lambda: FluxLoss(BINS)(LOGITS, (RESIDUAL, WEIGHT)),
@@ -62,6 +68,7 @@ for name, call in (
     ("FluxLoss", lambda w: FluxLoss(BINS)(LOGITS, RESIDUAL, w)),
 ):
     for fault, weight, error, *says in (
+        ("beyond float32", 1e300 * WEIGHT.double(), ValueError, "negative, NaN", "infinite, got"),
         ("negative", changed(WEIGHT, (0, 1), -1.0), ValueError, "negative, NaN", "0 switches"),
         ("NaN", changed(WEIGHT, (0, 1), NAN), ValueError, "negative, NaN", "0 switches"),
         ("of other bands", WEIGHT[:, 1:], ValueError, "(2, 3)", "(2, 2)"),
@@ -79,6 +86,7 @@ for name, call in (
     for fault, variance, error, *says in (
         ("zero", changed(WEIGHT, (0, 1), 0.0), ValueError, "positive", "in use", "band_weight 0"),
         ("negative", changed(WEIGHT, (0, 1), -1.0), ValueError, "positive", "relative_variance"),
+        ("below float32", 1e-100 * WEIGHT.double(), ValueError, "positive in float32", "1e-100"),
         ("NaN", changed(WEIGHT, (0, 1), NAN), ValueError, "not NaN"),
         ("of other bands", WEIGHT[:, 1:], ValueError, "(2, 3)", "(2, 2)"),
         ("integer", WEIGHT.long(), TypeError, "floating-point", "int64", "variance.float()"),
@@ -121,12 +129,39 @@ for name, call in (
     ("rotation_derivative_loss", lambda t: rotation_derivative_loss(LOGITS, LOGITS, temperature=t)),
     ("RotationDerivativeLoss", lambda t: RotationDerivativeLoss(temperature=t)),
 ):
-    for value in (0.0, -1.0, NAN, INF):
+    for value in (0.0, -1.0, NAN, INF, 1e-300, 1e300):
         case(
             f"{name}: temperature {value}",
             lambda c=call, t=value: c(t), ValueError, "temperature",
             "between 1e-06 and 1e+06", str(value),
         )  # fmt: skip
+APART = LOGITS - torch.tensor([0.0, 1e20, 0.0, 1e20])
+FAR = LOGITS * 1e30
+for fault, call, *says in (
+    ("invariance_loss: logits", lambda: invariance_loss(LOGITS, APART, space="logits"), "transf"),
+    (
+        "InvarianceLoss: logits",
+        lambda: InvarianceLoss(space="logits")(LOGITS, APART), "logits_transformed", "-1e+20",
+    ),
+    (
+        "invariance_loss: logits over a low temperature",
+        lambda: invariance_loss(1e34 * LOGITS, LOGITS, temperature=1e-6), "logits", "2e+34",
+    ),
+    ("rotation_derivative_loss: l2", lambda: rotation_derivative_loss(LOGITS, FAR), "derivative"),
+    (
+        "rotation_derivative_loss: logits",
+        lambda: rotation_derivative_loss(LOGITS, FAR, space="logits"), "-3e+30 to 2e+30",
+    ),
+    (
+        "rotation_derivative_loss: symmetric_kl",
+        lambda: rotation_derivative_loss(LOGITS, FAR, distance="symmetric_kl"), "derivative",
+    ),
+    (
+        "RotationDerivativeLoss: cramer",
+        lambda: RotationDerivativeLoss("cramer", bins=BINS)(LOGITS, FAR), "derivative",
+    ),
+):  # fmt: skip
+    case(f"{fault} overflow", call, ValueError, *says, "scale them down", "float64")
 for fault, rows, error, *says in (
     ("a mask", torch.tensor([True, False]), TypeError, "int64", "bool"),
     ("a list", [0], TypeError, "int64", "list"),

@@ -6,6 +6,7 @@ from errors.table import BINS, FLUX, IMAGES, LOGITS, NAN, PHOTOMETRY, PROBS, Z
 
 from photoz_losses import (
     FluxLoss,
+    RedshiftBins,
     cde_loss,
     cross_entropy,
     crps_loss,
@@ -15,6 +16,7 @@ from photoz_losses import (
     metrics,
     rotation_derivative_loss,
 )
+from photoz_losses.io import load_predictions, save_predictions
 from photoz_losses.transforms import dihedral, resample_background, source_mask
 
 
@@ -44,6 +46,16 @@ def test_what_overflowed_in_the_network_stays_visible_in_its_galaxy(name, bad):
     logits[0, 1] = bad
     value = LOSSES[name](logits)
     assert value.isfinite().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("size", [1e4, 1e12, 5e18])
+def test_logits_far_apart_have_a_finite_distance_in_every_space(size):
+    """Up to where the square leaves float32, where an error says so."""
+    view, other = torch.tensor([[-1.0, -size]]), torch.tensor([[-size, -1.0]])
+    assert invariance_loss(view, other, space="logits") == torch.tensor(2 * (size - 1) ** 2)
+    assert rotation_derivative_loss(view, other, space="logits") == torch.tensor(size**2 + 1)
+    assert invariance_loss(view, other) == 2
+    assert invariance_loss(view, other, distance="symmetric_kl") == torch.tensor(2 * (size - 1))
 
 
 @pytest.mark.parametrize("metric", [metrics.crps, metrics.pit, metrics.coverage])
@@ -86,6 +98,22 @@ def test_pixels_that_are_nan_stay_nan_and_spoil_no_other():
     for view in (resample_background(noise), dihedral(noise, torch.tensor([0]))):
         assert view.isnan().sum() == 1
         assert view[..., 3, 4].isnan()
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+@pytest.mark.parametrize("z_spec", [[NAN, 0.1], [-0.001, 0.9]], ids=["unknown", "outside"])
+def test_files_keep_redshifts_of_which_no_score_is_defined(tmp_path, suffix, z_spec):
+    """Scores count and refuse them; without looking, and only then, they answer NaN."""
+    path, z_spec = tmp_path / f"p{suffix}", torch.tensor(z_spec)
+    save_predictions(path, PROBS, BINS, z_spec)
+    found = load_predictions(path)
+    assert torch.equal(found.z_spec.nan_to_num(5.0), z_spec.nan_to_num(5.0))
+    bad = int((~z_spec.isfinite() | (z_spec < 0) | (z_spec > 0.4)).sum())
+    with pytest.raises(ValueError, match=f"z_spec must lie .* {bad} of 2 do not"):
+        metrics.crps(found.probs, found.z_spec, found.bins)
+    silent = RedshiftBins(found.bins.edges, validate=False)
+    scores = metrics.crps(found.probs, found.z_spec, silent, reduction="none")
+    assert scores.isnan().sum() == bad
 
 
 def test_a_constant_image_has_no_source():

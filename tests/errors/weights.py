@@ -10,6 +10,8 @@ for options, error, *says in (
     ({"weight": -1.0}, ValueError, "weight", "between 0 and 1e+30", "-1"),
     ({"weight": NAN}, ValueError, "weight", "between 0 and 1e+30", "nan"),
     ({"weight": "1"}, TypeError, "weight", "number", "'1'"),
+    ({"weight": 1e300}, ValueError, "weight", "between 0 and 1e+30", "1e+300"),
+    ({"start": 1e300}, ValueError, "start", "between 0 and 1e+30", "1e+300"),
     ({"start": INF}, ValueError, "start", "between 0 and 1e+30", "inf"),
     ({"kind": "step"}, ValueError, "kind", "'constant', 'linear', 'cosine'", "'step'"),
     ({"kind": "linear"}, ValueError, "steps", "at least 1", "'linear'"),

@@ -43,6 +43,7 @@ LOSSES = {
     "crps_loss": lambda bins, x, y, z: CRPSLoss(bins)(x, z),
     "flux_loss": lambda bins, x, y, z: FluxLoss(bins)(x, residuals_of(y)),
     "invariance l2": lambda bins, x, y, z: InvarianceLoss()(x, y),
+    "invariance logits": lambda bins, x, y, z: InvarianceLoss(space="logits")(x, y),
     "invariance kl": lambda bins, x, y, z: InvarianceLoss("symmetric_kl")(x, y),
     "invariance cramer": lambda bins, x, y, z: InvarianceLoss("cramer", bins=bins)(x, y),
     "rotation l2": lambda bins, x, y, z: RotationDerivativeLoss(bins=bins)(x, y),

@@ -246,6 +246,7 @@ INDICES = [
     -COUNT,
     np.int64(-2),
     slice(-3, None),
+    slice(None, None, -3),
     torch.tensor([5, 0, 2]),
     torch.tensor(4),
     torch.tensor([[5, 0], [1, 2]]),
@@ -258,7 +259,8 @@ INDICES = [
 
 @pytest.mark.parametrize("index", INDICES, ids=str)
 def test_an_index_gives_the_rows_that_it_gives_of_a_tensor(table, index):
-    rows = list(index) if isinstance(index, tuple) else index
+    rows = range(COUNT)[index] if isinstance(index, slice) else index  # tensors go forward only
+    rows = list(rows) if isinstance(rows, tuple | range) else rows
     for got, whole in zip(table[index], (TABLE.residual, TABLE.band_weight), strict=True):
         assert torch.equal(got, whole[rows])
         assert got.dtype == whole.dtype
@@ -281,6 +283,9 @@ REFUSED = [
     (torch.tensor([1.0]), "index must be of integers, a slice or a mask, got torch.float32"),
     (None, "index must be of integers, a slice or a mask, got None"),
     ("a", "index must be of integers, a slice or a mask, got 'a'"),
+    (slice("a"), r"index, a slice, must have integers in it.*slice\(None, 'a', None\)"),
+    (slice(0.5, None), "index, a slice, must have integers in it.*0.5"),
+    (slice(None, None, 0), "no step of 0"),
 ]
 
 

@@ -180,10 +180,16 @@ def test_bad_arguments_for_files_are_named_with_the_mend(folder, options, error,
         build(folder, **options)
 
 
-def test_files_of_one_name_have_no_redshift_by_name(folder):
+def test_no_two_files_have_one_name(folder):
     path = next(folder.rglob("spec-0000.fits"))
-    with pytest.raises(ValueError, match="two files have the same"):
-        build([path, path], z_spec={"spec-0000.fits": 0.01})
+    with pytest.raises(ValueError, match="names of files must be different, got 'spec-0000"):
+        build([path, path])
+
+
+def test_a_name_that_comes_again_far_behind_in_a_stream_is_refused():
+    ids = [*map(str, range(COUNT - 1)), 0]
+    with pytest.raises(ValueError, match="object_ids must be different, got '0' twice: leave one"):
+        build(in_parts(3, 3), object_ids=iter(ids))
 
 
 def test_a_folder_without_spectra_and_a_missing_file_are_named(tmp_path):

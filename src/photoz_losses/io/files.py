@@ -30,7 +30,7 @@ class Predictions:
     bins : RedshiftBins
         The C bins.
     z_spec : Tensor or None, shape (N,)
-        True redshifts.
+        True redshifts; NaN where one is unknown.
     object_id : array or None, shape (N,)
         Integers or strings.
     columns : dict of str to Tensor, shape (N,)
@@ -73,8 +73,10 @@ def save_predictions(
         Masses per bin, ``softmax(logits)``.
     bins : RedshiftBins
         The C bins.
-    z_spec : Tensor, shape (N,), optional
-        True redshifts.
+    z_spec : Tensor, float32 or float64, shape (N,), optional
+        True redshifts; NaN where one is unknown. They may lie outside the bins. There, as at NaN,
+        no score is defined: scores and the report refuse such galaxies and count them (or answer
+        NaN, with bins of ``validate=False``).
     object_id : array of integers or strings, shape (N,), optional
     **columns : Tensor or array of numbers, shape (N,)
         A magnitude, say: ``magnitude=r``.
@@ -82,13 +84,13 @@ def save_predictions(
     Raises
     ------
     ValueError
-        If the suffix is another, shapes disagree, rows are no masses, or a column has the name of
-        one of the arrays.
+        If the suffix is another, shapes disagree, rows are no masses, a redshift is infinite, or a
+        column has the name of one of the arrays.
     ImportError
         For HDF5 without h5py.
     TypeError
-        If `probs` is not floating-point, a column is not of numbers (names are `object_id`), or
-        `path` is no path.
+        If `probs` is not floating-point, `z_spec` not float32 or float64, a column is not of
+        numbers (names are `object_id`), or `path` is no path.
     OSError
         If the disk is full or the folder read-only.
 
@@ -106,6 +108,8 @@ def save_predictions(
     if masses.dtype == torch.bfloat16:  # whose sums, off by rounding, float32 would not excuse
         masses = bins.read_probs(masses)
     arrays = {"probs": to_array(masses), "edges": to_array(bins.edges)}
+    if isinstance(z_spec, Tensor):
+        _check.redshift("z_spec", z_spec)  # before bfloat16 becomes float32
     arrays |= {} if z_spec is None else {"z_spec": to_array(z_spec)}
     arrays |= {} if object_id is None else {"id": _ids(object_id)}
     taken = sorted(
@@ -129,8 +133,11 @@ def save_predictions(
 
 
 def _ids(object_id: Any) -> Array:
-    """Ids as an array; ValueError for text that a file would not keep."""
+    """Ids as an array; TypeError for others than text and integers, ValueError for bad text."""
     ids = to_array(object_id)
+    if ids.dtype.kind not in "iuUS":
+        got = _check.shown(object_id) if ids.dtype.kind == "O" else ids.dtype
+        raise TypeError(f"object_id must be of integers or strings, got {got}")
     given = object_id if isinstance(object_id, list | tuple) else ids.ravel().tolist()
     if ids.dtype.kind in "US" and any(not _is_kept(text) for text in given):
         raise ValueError("object_id must be text of UTF-8 without NUL, that both formats keep")
@@ -170,7 +177,8 @@ def load_predictions(path: str | Path) -> Predictions:
     ------
     ValueError
         If the suffix is unknown, the file is of another kind or damaged, lacks ``probs`` or
-        ``edges``, shapes disagree, rows are no masses, or an array is not of numbers.
+        ``edges``, shapes disagree, rows are no masses, an array is not of numbers, or ``z_spec``
+        not of float32 or float64, or infinite (NaN: it is unknown).
     FileNotFoundError
         If there is no such file.
     TypeError
@@ -207,9 +215,12 @@ def _read(path: Path, arrays: Mapping[str, Array]) -> Predictions:
             for name, array in galaxies.items()
             if name not in (*NEEDED, "id")
         }
+        z_spec = numbers.pop("z_spec", None)
+        if z_spec is not None and bool(_check.redshift("z_spec", z_spec).isinf().any()):
+            raise ValueError("z_spec must not be infinite: NaN marks an unknown redshift")
     except (ValueError, TypeError) as error:
         raise type(error)(f"{path}: {error}") from None
-    return Predictions(probs, bins, numbers.pop("z_spec", None), galaxies.get("id"), numbers)
+    return Predictions(probs, bins, z_spec, galaxies.get("id"), numbers)
 
 
 def _per_galaxy(name: str, arrays: Mapping[str, Array], galaxies: int) -> Array:

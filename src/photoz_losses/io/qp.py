@@ -85,7 +85,7 @@ def from_qp(ensemble: Any, bins: RedshiftBins, *, max_outside: float = 1e-6) -> 
         If more than `max_outside`, or everything, of a density lies outside the bins, or its CDF
         falls or is NaN.
     TypeError
-        If `ensemble` has no ``cdf``, or `bins` are no `RedshiftBins`.
+        If `ensemble` has no ``cdf`` of redshifts alone, or `bins` are no `RedshiftBins`.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def from_qp(ensemble: Any, bins: RedshiftBins, *, max_outside: float = 1e-6) -> 
     edges = to_array(_check.instance("bins", bins, RedshiftBins).edges)
     mass = _masses_of_histograms(ensemble, edges)
     if mass is None:
-        mass = np.diff(np.reshape(ensemble.cdf(edges), (-1, len(edges))), axis=-1)
+        mass = np.diff(np.reshape(_cdf(ensemble, edges), (-1, len(edges))), axis=-1)
     if not (mass >= -1e-9).all():
         at = int((~(mass >= -1e-9)).any(-1).argmax())
         raise ValueError(
@@ -117,6 +117,16 @@ def from_qp(ensemble: Any, bins: RedshiftBins, *, max_outside: float = 1e-6) -> 
             f"{int((outside > max_outside).sum()) - 1} others): widen the bins, or give max_outside"
         )
     return torch.from_numpy(mass / inside).to(bins.edges.device)
+
+
+def _cdf(ensemble: Any, edges: Array) -> Any:
+    try:
+        return ensemble.cdf(edges)
+    except TypeError as error:  # of something else, RedshiftBins say
+        raise TypeError(
+            f"ensemble must be a qp.Ensemble, whose cdf takes redshifts alone, got "
+            f"{type(ensemble).__name__}: {error}"
+        ) from error
 
 
 def _masses_of_histograms(ensemble: Any, edges: Array) -> Array | None:

@@ -71,7 +71,8 @@ def invariance_loss(
     ValueError
         If shapes disagree, an option is not among those above, ``"cramer"`` comes without bins, a
         distance between densities is asked for in logits, the temperature does not lie between
-        1e-6 and 1e6, or (on the CPU) a row is not among the galaxies.
+        1e-6 and 1e6, or (on the CPU) a row is not among the galaxies or the loss of finite logits
+        overflows: in float32 that of ``space="logits"`` beyond differences of about 1e19 T.
     TypeError
         If logits are not floating-point, or rows not int64.
 
@@ -89,16 +90,15 @@ def invariance_loss(
         first = _select(first, rows)
     _check.same_shape("logits_transformed", second, first.shape, "logits" if rows is None else ROWS)
     first, second = first / temperature, second / temperature
-    if space == "logits":
-        return reduce((first - second).square().sum(-1), reduction)
-    apart = first.softmax(-1) - second.softmax(-1)
+    apart = first - second if space == "logits" else first.softmax(-1) - second.softmax(-1)
     if distance == "cramer" and bins is not None:
         value = integral_of_squared_cdf(apart, bins)
     elif distance == "symmetric_kl":
         value = (apart * (first.log_softmax(-1) - second.log_softmax(-1))).sum(-1)
     else:
         value = apart.square().sum(-1)
-    return reduce(value, reduction)
+    loss = reduce(value, reduction)
+    return _values.refuse_overflow(loss, logits=logits, logits_transformed=logits_transformed)
 
 
 def integral_of_squared_cdf(masses: Tensor, bins: RedshiftBins) -> Tensor:

@@ -56,7 +56,7 @@ def rotation_derivative_loss(
     Raises
     ------
     ValueError, TypeError
-        As `invariance_loss`.
+        As `invariance_loss`; in float32 the loss overflows beyond derivatives of about 1e19 T.
 
     Examples
     --------
@@ -70,18 +70,19 @@ def rotation_derivative_loss(
     scaled = read(logits) / temperature
     speed = _check.at_least_single("derivative", derivative) / temperature
     _check.same_shape("derivative", speed, scaled.shape, "logits")
-    if space == "logits":
-        return reduce(speed.square().sum(-1), reduction)
-    probs = scaled.softmax(-1)
-    relative = speed - (probs * speed).sum(-1, keepdim=True)  # derivative of log p
-    change = probs * relative
+    change = relative = speed
+    if space == "probs":
+        probs = scaled.softmax(-1)
+        relative = speed - (probs * speed).sum(-1, keepdim=True)  # derivative of log p
+        change = probs * relative
     if distance == "cramer" and bins is not None:
         value = integral_of_squared_cdf(change, bins)
     elif distance == "symmetric_kl":
         value = (change * relative).sum(-1)
     else:
         value = change.square().sum(-1)
-    return reduce(value, reduction)
+    loss = reduce(value, reduction)
+    return _values.refuse_overflow(loss, logits=logits, derivative=derivative)
 
 
 class RotationDerivativeLoss(nn.Module):

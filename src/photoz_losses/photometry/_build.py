@@ -14,10 +14,11 @@ from torch import Tensor
 
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.photometry._header import differences
+from photoz_losses.photometry._ids import ID_BYTES
 from photoz_losses.photometry._layout import schema
 from photoz_losses.photometry._lock import alone, clear
 from photoz_losses.photometry._mapped import MappedColumn
-from photoz_losses.photometry._pieces import ID_BYTES, Piece, refuse_outside
+from photoz_losses.photometry._pieces import Piece, refuse_outside
 from photoz_losses.photometry._store import Store, fresh
 from photoz_losses.photometry.residual import relative_variance, residual_of
 from photoz_losses.photometry.synthetic import SyntheticPhotometry

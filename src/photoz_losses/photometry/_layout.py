@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from photoz_losses.photometry._pieces import ID_BYTES
+from photoz_losses.photometry._ids import ID_BYTES
 
 DONE = "input_digest"  # one a chunk, written after its data: where it lies, the chunk is done
 SUMS = "checksum"  # one a chunk: SHA-256 of each of its files, the mark's last

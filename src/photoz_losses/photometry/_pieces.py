@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain, count, islice
-from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from photoz_losses import _check
 from photoz_losses.bins import RedshiftBins
+from photoz_losses.photometry._ids import different, name_of, names_of
 from photoz_losses.photometry.spectra import Spectra, read_sdss_spectra
 from photoz_losses.photometry.synthetic import SyntheticPhotometry
 
-ID_BYTES = 64  # room for the name of a galaxy on disk
 PATTERN = "spec-*.fits"
 
 
@@ -54,11 +54,12 @@ def cut(
     if isinstance(first, str | PathLike):
         if object_ids is not None:
             raise ValueError("object_ids go with Spectra: files are known by their names")
-        files = [Path(path) for path in source]
-        return len(files), _pieces_of_files(files, _redshifts(files, z_spec, bins), chunk)
+        files = list(map(_path, source))
+        ids = list(different(map(name_of, (path.name for path in files)), "names of files"))
+        return len(files), _pieces_of_files(files, ids, _redshifts(ids, z_spec, bins), chunk)
     if z_spec is not None:
         raise ValueError("z_spec goes with files: Spectra carry their redshifts, as z")
-    names = None if object_ids is None else _names(object_ids)
+    names = None if object_ids is None else names_of(object_ids)
     known = None
     if isinstance(source, list | tuple):  # all there: what is wrong is said before any work
         parts = [part for part in source if isinstance(part, Spectra)]
@@ -88,13 +89,13 @@ def _open(source: Any) -> tuple[Any, Any]:
     if isinstance(source, Spectra):
         source = [source]
     elif isinstance(source, str | PathLike):
-        path = Path(source)
+        path = _check.path("spectra", source)
         source = sorted(path.rglob(PATTERN)) if path.is_dir() else [path]
         if not source:
-            raise ValueError(f"{path} holds no {PATTERN}: give its files, as a list")
-    elif not isinstance(source, Iterable):
+            raise ValueError(f"spectra: {path} holds no {PATTERN}: give its files, as a list")
+    elif not isinstance(source, Iterable) or isinstance(source, bytes | Set | Mapping):
         raise TypeError(
-            f"spectra must be Spectra, an iterable of them, a folder or a list of files, "
+            f"spectra must be Spectra, an iterable of them in order, a folder or a list of files, "
             f"got {type(source).__name__}"
         )
     rest = iter(source)
@@ -125,18 +126,20 @@ def _pieces_of_spectra(chunks: Iterator[Spectra], names: Iterable[str] | None) -
         raise ValueError(f"object_ids are more than the {galaxies} galaxies: give one for each")
 
 
-def _pieces_of_files(files: list[Path], z: Tensor | None, chunk: int) -> Iterator[Piece]:
+def _pieces_of_files(
+    files: list[Path], names: list[str], z: Tensor | None, chunk: int
+) -> Iterator[Piece]:
     for number, start in enumerate(range(0, len(files), chunk)):
         some = files[start : start + chunk]
         own = None if z is None else z[start : start + chunk]
-        ids = list(_names(path.name for path in some))
+        ids = names[start : start + chunk]
         sizes = torch.tensor([path.stat().st_size for path in some])
         columns = [sizes] if own is None else [sizes, own]
         yield Piece(number, ids, some, own, _fingerprint(ids, *columns))
 
 
 def _redshifts(
-    files: list[Path], z_spec: Mapping[str, float] | None, bins: RedshiftBins
+    ids: list[str], z_spec: Mapping[str, float] | None, bins: RedshiftBins
 ) -> Tensor | None:
     """The redshifts given for the files, in their order."""
     if z_spec is None:
@@ -146,15 +149,25 @@ def _redshifts(
             f"z_spec must be a mapping from file name to redshift, got {type(z_spec).__name__}: "
             f"dict(zip(names, z)), so that none can be another's"
         )
-    ids = [path.name for path in files]
-    if len(set(ids)) < len(ids):
-        raise ValueError("z_spec goes by file name, but two files have the same: rename one")
     missing = [name for name in ids if name not in z_spec]
     if missing:
         raise ValueError(f"z_spec lacks {missing[0]}, one of {len(missing)} files without redshift")
-    z = torch.tensor([float(z_spec[name]) for name in ids], dtype=torch.float64)
+    z = torch.tensor([_redshift(name, z_spec[name]) for name in ids], dtype=torch.float64)
     refuse_outside(bins, z, ids)
     return z
+
+
+def _path(path: Any) -> Path:
+    if not isinstance(path, str | PathLike):
+        raise TypeError(f"spectra must yield paths throughout, got {_check.shown(path)}")
+    return _check.path("spectra", path)
+
+
+def _redshift(name: str, value: Any) -> float:
+    found = _check.numbers(f"z_spec[{name!r}]", value)
+    if found.ndim:
+        raise ValueError(f"z_spec[{name!r}] must be one number, got shape {found.shape}")
+    return found.item()
 
 
 def _recut(
@@ -196,31 +209,6 @@ def _check_grid(spectra: Any, photometry: SyntheticPhotometry) -> None:
             f"{photometry!r}: build SyntheticPhotometry(filters, spectra.wavelength), and read "
             f"files onto one grid, read_sdss_spectra(paths, wavelength=...)"
         )
-
-
-def _names(object_ids: Iterable[str | int]) -> Iterable[str]:
-    """Ids as text: a list where there are as many as can be counted, else one after another."""
-    if isinstance(object_ids, str | bytes) or not isinstance(object_ids, Iterable):
-        raise TypeError(f"object_ids must be one id a galaxy, got {object_ids!r}: give a list")
-    if isinstance(object_ids, Set | Mapping):
-        raise TypeError(
-            f"object_ids must be in the order of the galaxies, got {type(object_ids).__name__}: "
-            f"give a list"
-        )
-    if hasattr(object_ids, "tolist"):
-        object_ids = object_ids.tolist()
-    names = map(_name, object_ids)
-    return list(names) if isinstance(object_ids, list | tuple) else names
-
-
-def _name(object_id: Any) -> str:
-    if not isinstance(object_id, str | Integral) or isinstance(object_id, bool):
-        raise TypeError(f"object_ids must be text or integers, got {object_id!r}")
-    name = str(object_id)
-    encoded = name.encode(errors="replace")  # a lone surrogate has no bytes
-    if len(encoded) > ID_BYTES or "\0" in name or encoded.decode() != name:
-        raise ValueError(f"object_ids must fit {ID_BYTES} bytes, got {name!r}: shorten it")
-    return name
 
 
 def _fingerprint(ids: list[str], *columns: Tensor) -> bytes:

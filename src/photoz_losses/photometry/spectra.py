@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from photoz_losses import _check
+from photoz_losses.photometry._rows import checked
 from photoz_losses.photometry.templates import Templates
 
 REACH = (2050.0, 16000.0)  # sdss2010 u to z of a galaxy in [0, 0.4], moved anywhere in [0, 0.4]
@@ -49,6 +50,9 @@ class Spectra:
         variance is negative.
     TypeError
         If one is no floating-point tensor, or `valid` no bool tensor.
+    IndexError
+        In ``spectra[index]``, if a spectrum is not there, a mask has another length, or `index` is
+        none.
 
     Examples
     --------
@@ -98,9 +102,10 @@ class Spectra:
     def __getitem__(self, index: Any) -> Self:
         """Some of the spectra, by slice, list, or index or bool tensor, on the same grid.
 
-        A single index gives Spectra of one.
+        A single integer gives Spectra of one, and may count from the end; in a list or a tensor a
+        negative number, often a sign of "not found", raises IndexError, as a row that is not there.
         """
-        rows = torch.arange(len(self))[index].reshape(-1).to(self.flux.device)
+        rows = torch.arange(len(self))[checked(index, len(self))].reshape(-1).to(self.flux.device)
         some = {name: getattr(self, name)[rows] for name in ("flux", "ivar", "z", "valid")}
         return type(self)(wavelength=self.wavelength, **some)
 
@@ -287,11 +292,15 @@ def read_sdss_spectra(paths: Iterable[str | PathLike[str]], *, wavelength: Any =
         If there are no paths, or a file is damaged, lacks an HDU or a column, does not lie on
         SDSS's grid, or has no pixel on `wavelength`; names the file. If `wavelength` is not part of
         SDSS's grid.
+    TypeError
+        If `paths` holds something else than paths, or is no iterable.
     """
-    paths = [paths] if isinstance(paths, str | PathLike) else list(paths)
-    if not paths:
+    one = isinstance(paths, str | bytes | PathLike)
+    given = [paths] if one else _check.several("paths", paths, "an iterable of paths")
+    found = [_check.path("paths", path) for path in given]
+    if not found:
         raise ValueError("paths is empty: give at least one spectrum")
-    files = [_read_file(Path(path)) for path in paths]
+    files = list(map(_read_file, found))
     if wavelength is None:
         start = min(file.first for file in files)
         pixels = max(file.first + len(file.flux) for file in files) - start
@@ -304,7 +313,7 @@ def read_sdss_spectra(paths: Iterable[str | PathLike[str]], *, wavelength: Any =
     for row, file in enumerate(files):
         first, last = max(file.first, start), min(file.first + len(file.flux), start + pixels)
         if first >= last:
-            raise ValueError(f"{paths[row]} has no pixel on the given wavelength: widen that grid")
+            raise ValueError(f"{found[row]} has no pixel on the given wavelength: widen that grid")
         own, kept = slice(first - start, last - start), slice(first - file.first, last - file.first)
         flux[row, own] = torch.from_numpy(file.flux[kept])
         ivar[row, own] = torch.from_numpy(file.ivar[kept])

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from os import PathLike
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +16,8 @@ from photoz_losses import _check
 from photoz_losses.bins import RedshiftBins
 from photoz_losses.photometry import _build, _header, _pieces
 from photoz_losses.photometry._lock import alone
-from photoz_losses.photometry._mapped import MappedColumn, checked
+from photoz_losses.photometry._mapped import MappedColumn
+from photoz_losses.photometry._rows import checked
 from photoz_losses.photometry._store import Store, fresh
 from photoz_losses.photometry.filters import FilterSet
 from photoz_losses.photometry.residual import check_options
@@ -97,8 +97,9 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         ----------
         spectra : Spectra, iterable of Spectra, path of a folder, or list of paths
             On the wavelengths of `photometry`, in parts of any size; an iterable is read as a
-            stream. Of a folder, all files ``spec-*.fits`` in it and below, sorted by path; files
-            are read a chunk at a time, by `read_sdss_spectra`, where the chunk is computed.
+            stream. Of a folder, all files ``spec-*.fits`` in it and below, sorted by path; files,
+            no two of one name, are read a chunk at a time, by `read_sdss_spectra`, where the chunk
+            is computed.
         bins : RedshiftBins
             The C bins.
         photometry : SyntheticPhotometry
@@ -106,8 +107,8 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         z_spec : mapping from file name to float, optional
             Redshifts of files; more names than files may be in it. Default: those in the files.
         object_ids : iterable of str or int, optional
-            Names of the galaxies, at most 64 bytes each, in their order. Default: 0, 1, 2, ...;
-            files are known by their names.
+            Names of the galaxies, at most 64 bytes each, no two alike, in their order. Default: 0,
+            1, 2, ...; files are known by their names.
         path : path, optional
             Folder of the table, best named ``*.zarr``. Needs the extra ``scale``. Default: the
             table is made in memory; `save` then writes the same.
@@ -137,8 +138,8 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         ------
         ValueError
             If a redshift lies outside the bins (names the object), spectra do not lie on the
-            wavelengths of `photometry`, or `path` holds another table (names the differences) or
-            one whose header is damaged.
+            wavelengths of `photometry`, there is not one name a galaxy or one comes twice, or
+            `path` holds another table (names the differences) or one whose header is damaged.
         TypeError
             If an argument is of another kind.
         BlockingIOError
@@ -186,9 +187,11 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
             got = dtype if isinstance(dtype, torch.dtype) else _check.shown(dtype)
             raise ValueError(f"dtype must be torch.float16 or torch.float32, got {got}")
         chunk = _check.count("chunk", chunk, 1)
+        progress = _check.flag("progress", progress)
+        folder = None if path is None else _check.path("path", path)
         header = _header.describe(bins, photometry, options, dtype, chunk)
         known, pieces = _pieces.cut(spectra, bins, photometry, chunk, z_spec, object_ids)
-        begun = nullcontext() if path is None else _build.begun(Path(path).resolve(), header, known)
+        begun = nullcontext() if folder is None else _build.begun(folder.resolve(), header, known)
         with begun as store:
             work = _build.Work(photometry, bins, options, dtype, store)
             table = cls(*_build.fill(work, pieces, header, known, client, progress))
@@ -231,8 +234,14 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         ValueError
             If the table is not finished, damaged, or compressed by someone else, or has other bins
             or filters (names the first difference).
+        TypeError
+            If an argument is of another kind.
         """
-        store = Store.open(Path(path).resolve())
+        path, mmap = _check.path("path", path), _check.flag("mmap", mmap)
+        for name, value, kind in (("bins", bins, RedshiftBins), ("filters", filters, FilterSet)):
+            if value is not None:
+                _check.instance(name, value, kind)
+        store = Store.open(path.resolve())
         if not store.header["complete"]:
             raise ValueError(
                 f"{path} is not finished, {store.finished} chunks of {store.header['chunk']} "
@@ -261,10 +270,12 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         ------
         FileExistsError
             If something is there.
+        TypeError
+            If `path` is no path.
         ImportError
             If the extra ``scale`` is missing.
         """
-        path = Path(path).resolve()
+        path = _check.path("path", path).resolve()
         if path.exists():
             raise FileExistsError(f"{path} exists: delete it, or give another path")
         chunk = self.header["chunk"]

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import pyplot
+from matplotlib import cbook, pyplot, rcParams
 from matplotlib.axes import Axes
+from matplotlib.mathtext import MathTextParser
 from torch import Tensor
 
 from photoz_losses import _check
@@ -32,6 +33,23 @@ def vector(name: str, values: Any) -> npt.NDArray[np.float64]:
     found = _check.numbers(name, values)
     if found.ndim != 1:
         raise ValueError(f"{name} must be a vector, got shape {found.shape}: flatten it")
+    return found
+
+
+def text(name: str, value: Any) -> str:
+    """`value` itself where it is text that can be drawn; TypeError, ValueError otherwise.
+
+    Broken mathematics in it would otherwise fail where the figure is saved, far from here.
+    """
+    found = _check.instance(name, value, str)
+    if cbook.is_math_text(found) and not rcParams["text.usetex"]:
+        try:
+            MathTextParser("path").parse(found)
+        except ValueError:
+            raise ValueError(
+                f"{name} must hold whole mathematics between its $, got {found!r}: mend it, or "
+                f"write \\$ for a dollar"
+            ) from None
     return found
 
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from photoz_losses import _check
-from photoz_losses.plots._axes import BAND, BLUE, axes_or_new, vector
+from photoz_losses.plots._axes import BAND, BLUE, axes_or_new, text, vector
 
 LARGEST = 1e300  # of an edge: the width of a bin, with room about it, is to fit in float64
 
@@ -48,9 +48,10 @@ def plot_binned(
     ------
     ValueError
         If the edges do not increase, or are infinite or beyond 1e300; if the other arguments are
-        not one number a bin, an error is negative, or a count negative, NaN or infinite.
+        not one number a bin, an error is negative, or a count negative, NaN or infinite; if the
+        mathematics of a label cannot be drawn.
     TypeError
-        If one of them is no numbers, or `ax` no Axes.
+        If one of them is no numbers, a label no str, or `ax` no Axes.
 
     Examples
     --------
@@ -72,6 +73,7 @@ def plot_binned(
         raise ValueError("errors must not be negative: give standard errors, NaN where unknown")
     if counts is not None and not ((given["counts"] >= 0) & np.isfinite(given["counts"])).all():
         raise ValueError("counts must be finite and not negative: give numbers of galaxies")
+    xlabel, ylabel = text("xlabel", xlabel), text("ylabel", ylabel)
     ax = axes_or_new(ax, figsize=(5.4, 3.6))
     if "counts" in given:
         _draw_counts(ax, edges, given["counts"])

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from photoz_losses import _check
-from photoz_losses.plots._axes import BLUE, EDGED, GREEN, VERMILLION, axes_or_new, vector
+from photoz_losses.plots._axes import BLUE, EDGED, GREEN, VERMILLION, axes_or_new, text, vector
 
 
 def plot_coverage(
@@ -45,9 +45,9 @@ def plot_coverage(
     ------
     ValueError
         If the two are no vectors, are empty or have different lengths, a number lies outside [0, 1]
-        or is NaN, or ``galaxies`` is less than 1.
+        or is NaN, ``galaxies`` is less than 1, or the mathematics of `label` cannot be drawn.
     TypeError
-        If they are no numbers, ``galaxies`` is no integer, or `ax` no Axes.
+        If they are no numbers, ``galaxies`` is no integer, `label` no str, or `ax` no Axes.
 
     Examples
     --------
@@ -64,6 +64,7 @@ def plot_coverage(
             raise ValueError(f"{name} must lie in [0, 1]: give shares, not percentages, and no NaN")
     if galaxies is not None:
         _check.count("galaxies", galaxies, 1)
+    label = None if label is None else text("label", label)
     ax = axes_or_new(ax, figsize=(4.4, 4.2))
     if galaxies is not None:
         grid = np.linspace(0, 1, 201)

@@ -4,7 +4,6 @@ python -m photoz_losses.report predictions.h5 --output folder --preset paper --m
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -69,7 +68,8 @@ def write_report(
     ValueError
         If there are no galaxies, shapes disagree, a redshift is NaN or outside the bins, rows are
         no masses, or the preset is unknown; if a column is named "redshift" or so that UTF-8
-        cannot write it, has not one number a galaxy, none that is finite, or one beyond 1e300.
+        cannot write it, has not one number a galaxy, none that is finite, or one beyond 1e300; if
+        `output` holds a NUL.
     TypeError
         If `probs` or `z_spec` is not floating-point, a column no dense tensor of real numbers, its
         name no str, or `output` no path.
@@ -99,10 +99,8 @@ def write_report(
     bins, z_spec = RedshiftBins(bins.edges), _check.floating("z_spec", z_spec).detach().cpu()
     bins.locate(z_spec, probs.shape[:-1])
     columns = {"redshift": z_spec} | _columns({} if by is None else by, len(probs))
-    if not isinstance(output, str | os.PathLike):
-        raise TypeError(f"output must be a path, got {_check.shown(output)}")
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)  # now: what follows takes seconds
+    folder = _check.path("output", output)
+    folder.mkdir(parents=True, exist_ok=True)  # now: what follows takes seconds
     generator = torch.Generator().manual_seed(seed)
     numbers = take_numbers(
         probs, z_spec, bins, preset=preset, by=columns, n_boot=n_boot, generator=generator
@@ -110,7 +108,7 @@ def write_report(
     text = json.dumps(numbers, indent=2, allow_nan=False) + "\n"
     page = write_page(numbers, draw_pictures(probs, z_spec, bins, numbers))
     for name, content in (("report.json", text), ("report.html", page)):
-        with replacing(output / name) as part:
+        with replacing(folder / name) as part:
             part.write_text(content, encoding="utf-8")
     return numbers
 

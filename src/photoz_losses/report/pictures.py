@@ -83,7 +83,8 @@ def gallery(probs: Tensor, z_spec: Tensor, bins: RedshiftBins) -> list[Axes]:
 
 
 def _binned(name: str, table: Numbers, preset: str) -> list[Axes]:
-    label = "spectroscopic redshift" if name == "redshift" else name
+    plain = name.replace("$", r"\$")  # of a column, no mathematics
+    label = "spectroscopic redshift" if name == "redshift" else plain
     drawn = []
     for metric in ("mad", "bias", "outlier_rate", "crps"):
         values, errors = (_drawable(table["metrics"][metric][key]) for key in ("value", "error"))
@@ -112,7 +113,7 @@ def _spread(of: int, number: int) -> np.ndarray[Any, np.dtype[np.intp]]:
 def _pictures(drawn: Iterable[Axes]) -> list[Picture]:
     pictures = []
     for ax in drawn:
-        words = f"{ax.get_ylabel()} against {ax.get_xlabel()}"
+        words = f"{ax.get_ylabel()} against {ax.get_xlabel()}".replace(r"\$", "$")
         if ax.get_title():
             words = f"{ax.get_title()}: {words}"
         buffer = io.BytesIO()
