@@ -17,6 +17,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "_generated"]
@@ -46,6 +47,9 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "min_reported_time": 3600,  # a page says nothing of how long it took here
 }
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "  # a sample is copied without them and its output
+copybutton_prompt_is_regexp = True
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "substitution"]
 myst_heading_anchors = 3

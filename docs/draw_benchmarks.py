@@ -19,16 +19,16 @@ SCORES: list[Column] = [
 TURNS: list[Column] = [
     ("ms", "median_s", "ms"),
     ("first quartile", "quartile_1_s", "ms"),
-    ("third", "quartile_3_s", "ms"),
+    ("third quartile", "quartile_3_s", "ms"),
 ]
 RATIO: list[Column] = [
     ("times the first of its kind", "ratio", ".2f"),
     ("first quartile", "ratio_quartile_1", ".2f"),
-    ("third", "ratio_quartile_3", ".2f"),
+    ("third quartile", "ratio_quartile_3", ".2f"),
 ]
 KINDS = ("smooth, covered", "smooth, partly", "noisy, covered", "noisy, partly")
 TABLES: dict[str, list[list[Column]]] = {  # file: the columns of each of its tables
-    "terms": [[*TURNS, ("share of the network's", "share", ".3%")]],
+    "terms": [[*TURNS, ("share of the network's time", "share", ".3%")]],
     "step": [[*TURNS, *RATIO]],
     "flux": [
         [

@@ -100,7 +100,7 @@ def shift() -> Figure:
         axes[1].fill_between(at, response, color=colour, alpha=0.3, lw=0)
         axes[1].plot(at, response, color=colour, lw=1)
         middle = (at * response).sum() / response.sum()
-        axes[1].text(middle, 0.05, f"${name}$", ha="center", color=colour)
+        axes[1].text(middle, 0.54, f"${name}$", ha="center", color=colour)
     axes[1].set(xlabel="wavelength in the observer's frame, Å", ylabel="$R$", ylim=(0, 0.62))
     return figure
 

@@ -82,7 +82,7 @@ def mutant_cells(rows: Mapping[str, Row]) -> list[list[str]]:
     cells = [["module", "mutants", "killed", "survived", "share killed", "commit"]]
     for module, row in rows.items():
         counted = [f"{row[key]:,}" for key in ("mutants", "killed", "survived")]
-        cells.append([f"`{module}`", *counted, f"{row['share_killed']:.1%}", row["commit"]])
+        cells.append([f"`{module}`", *counted, f"{100 * row['share_killed']:.1f} %", row["commit"]])
     return cells
 
 

@@ -3,8 +3,8 @@ PIT before and after calibration
 ================================
 
 Both calibrations are fitted to validation galaxies and drawn for others. A temperature makes all
-densities wider or narrower, and so can not straighten a slope; here it leaves the PIT as it was and
-makes the CRPS slightly worse. The recalibration by the PIT straightens most of it: above a PIT of
+densities wider or narrower, and so cannot straighten a slope; here the PIT gets no more uniform by
+it, and the CRPS slightly worse. The recalibration by the PIT straightens most of it: above a PIT of
 0.8 the curve still leaves the band that holds 95 % of perfect densities.
 """
 

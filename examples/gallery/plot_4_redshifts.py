@@ -2,8 +2,8 @@
 Predicted against true redshift
 ===============================
 
-Every galaxy counts in a hexagon, outliers are drawn as points, and some galaxies have their central
-68 % interval.
+Every galaxy counts in a hexagon, outliers beyond the dashed lines are drawn as points, and some
+galaxies, of either kind, have their central 68 % interval.
 """
 
 from matplotlib import pyplot

@@ -36,5 +36,7 @@ for ax, (title, (ce, flux)) in zip(axes[1:], pairs.items(), strict=True):
     ax.plot(ce, label="falls fast")
     ax.plot(flux, label="large and slow")
     ax.set(title=title, xlabel="step", ylabel="weight", xlim=(0, steps))
-    ax.legend(frameon=False, loc="center right")
+axes[1].legend(frameon=False, loc="center right")
+axes[2].set_ylim(top=1.4)  # room for the legend
+axes[2].legend(frameon=False, loc="upper right", ncols=2)
 pyplot.show()

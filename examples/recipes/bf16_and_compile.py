@@ -34,7 +34,7 @@ optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
 def objective(magnitudes: Tensor, z_spec: Tensor) -> Tensor:
     with torch.autocast(device.type, torch.bfloat16):
         logits = model(magnitudes)
-    total: Tensor = loss(logits=logits, z_spec=z_spec)[0]  # float32 from here on
+    total, _ = loss(logits=logits, z_spec=z_spec)  # float32 from here on
     return total
 
 

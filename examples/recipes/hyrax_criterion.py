@@ -33,7 +33,7 @@ class PhotozCriterion(nn.Module):
         )
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        total: Tensor = self.loss(logits=outputs, z_spec=labels)[0]
+        total, _ = self.loss(logits=outputs, z_spec=labels)
         return total
 
 

@@ -4,6 +4,7 @@ torchrun --nproc-per-node 4 several_gpus.py
 """
 
 import os
+import sys
 from importlib.resources import files
 
 import torch
@@ -33,6 +34,8 @@ def of_all_ranks(total: Tensor, n: int) -> Tensor:
     return total * n * dist.get_world_size() / galaxies
 
 
+if "LOCAL_RANK" not in os.environ:
+    sys.exit("start it with torchrun: torchrun --nproc-per-node 2 several_gpus.py")
 gpus = torch.cuda.is_available()
 dist.init_process_group("nccl" if gpus else "gloo")
 rank, ranks = dist.get_rank(), dist.get_world_size()

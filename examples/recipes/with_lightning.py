@@ -34,7 +34,6 @@ class Photoz(L.LightningModule):
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         magnitudes, z_spec = batch
-        total: Tensor
         total, terms = self.loss(logits=self.network(magnitudes), z_spec=z_spec)
         self.log_dict({f"terms/{name}": value.detach() for name, value in terms.items()})
         return total

@@ -58,6 +58,8 @@ class RedshiftBins(Float64Module):
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> bins.centers
     tensor([0.0500, 0.1500, 0.2500, 0.3500], dtype=torch.float64)
@@ -254,6 +256,8 @@ class RedshiftBins(Float64Module):
 
         Examples
         --------
+        >>> import torch
+        >>> from photoz_losses import RedshiftBins
         >>> RedshiftBins.uniform(0.0, 0.4, 4).index(torch.tensor([0.0, 0.1, 0.1001, 0.4]))
         tensor([0, 0, 1, 3])
         """
@@ -394,6 +398,8 @@ class RedshiftBins(Float64Module):
 
         Examples
         --------
+        >>> import torch
+        >>> from photoz_losses import RedshiftBins
         >>> bins = RedshiftBins.uniform(0.0, 2.0, 20)
         >>> two_peaks = torch.zeros(20)
         >>> two_peaks[[2, 12]] = torch.tensor([0.4, 0.6])

@@ -94,6 +94,9 @@ class TemperatureScaling(_Calibration):
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.calibration import TemperatureScaling
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> logits = torch.tensor([[4.0, 0.0, 0.0, 0.0]] * 4)  # sure of the first bin
     >>> z_spec = torch.tensor([0.05, 0.05, 0.15, 0.25])  # which is right half of the time
@@ -218,6 +221,9 @@ class PITRecalibration(_Calibration):
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.calibration import PITRecalibration
     >>> bins = RedshiftBins.uniform(0.0, 1.0, 10)
     >>> logits = torch.zeros(1000, 10)  # flat densities
     >>> z_spec = torch.linspace(0, 0.5, 1000)  # of galaxies that all lie below 0.5

@@ -44,6 +44,8 @@ def rebin(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins, rebin
     >>> coarse, fine = RedshiftBins([0.0, 0.2, 0.4]), RedshiftBins([0.0, 0.1, 0.2, 0.4])
     >>> rebin(torch.tensor([0.5, 0.5]), coarse, fine)
     tensor([0.2500, 0.2500, 0.5000])

@@ -100,7 +100,8 @@ def two_views(
 
     Examples
     --------
-    >>> from photoz_losses import InvarianceLoss, TotalLoss
+    >>> import torch
+    >>> from photoz_losses import InvarianceLoss, TotalLoss, two_views
     >>> from photoz_losses.transforms import RandomDihedral
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(80, 3))
     >>> views = two_views(model, torch.rand(8, 5, 4, 4), RandomDihedral(), fraction=0.25)
@@ -267,6 +268,8 @@ def average_views(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import average_views
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(80, 3)).eval()
     >>> images = torch.rand(2, 5, 4, 4)
     >>> with torch.no_grad():
@@ -350,6 +353,8 @@ def rotation_derivative(model: Model, images: Tensor, *extra: Any) -> tuple[Tens
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import rotation_derivative
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(80, 3))
     >>> logits, derivative = rotation_derivative(model, torch.rand(2, 5, 4, 4))
     >>> derivative.shape

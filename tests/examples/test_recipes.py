@@ -149,6 +149,12 @@ def test_rail_and_qp():
     np.testing.assert_allclose(back.ancil["zmode"][:, 0], bins.mode(seen["mended"]).numpy())
 
 
+def test_several_gpus_started_alone(monkeypatch):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    with pytest.raises(SystemExit, match=r"^start it with torchrun: torchrun --nproc-per-node 2"):
+        run("several_gpus")
+
+
 @pytest.mark.slow
 def test_several_gpus(monkeypatch):
     """Two ranks under torchrun end where one process ends that sees every galaxy."""

@@ -96,8 +96,12 @@ def save_predictions(
 
     Examples
     --------
-    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.io import load_predictions, save_predictions
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder, "predictions.npz")
     ...     save_predictions(path, torch.full((2, 4), 0.25), bins, magnitude=[17.1, 17.4])

@@ -40,6 +40,9 @@ def to_qp(probs: Tensor, bins: RedshiftBins) -> Any:
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.io import to_qp
     >>> bins = RedshiftBins([0.0, 0.1, 0.4])
     >>> ensemble = to_qp(torch.tensor([[0.5, 0.5], [1.0, 0.0]]), bins)
     >>> ensemble.cdf(0.25).ravel()
@@ -89,6 +92,9 @@ def from_qp(ensemble: Any, bins: RedshiftBins, *, max_outside: float = 1e-6) -> 
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.io import from_qp, to_qp
     >>> bins = RedshiftBins([0.0, 0.1, 0.4])
     >>> from_qp(to_qp(torch.tensor([[0.5, 0.5]]), bins), bins)
     tensor([[0.5000, 0.5000]], dtype=torch.float64)

@@ -47,6 +47,7 @@ def cde_loss(
     Examples
     --------
     >>> import torch
+    >>> from photoz_losses import RedshiftBins, cde_loss
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> cde_loss(torch.zeros(1, 4), torch.tensor([0.05]), bins)
     tensor(-2.5000)

@@ -55,6 +55,8 @@ def cross_entropy(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins, cross_entropy
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> cross_entropy(torch.zeros(2, 4), torch.tensor([0.05, 0.31]), bins)
     tensor(1.3863)
@@ -133,6 +135,8 @@ def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import l2_penalty
     >>> l2_penalty([torch.tensor([1.0, 2.0]), torch.tensor([[2.0]])])
     tensor(9.)
     """

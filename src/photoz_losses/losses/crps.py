@@ -46,6 +46,8 @@ def crps_loss(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins, crps_loss
     >>> bins = RedshiftBins.uniform(0.0, 1.0, 2)
     >>> crps_loss(torch.zeros(1, 2), torch.tensor([0.5]), bins)  # uniform on [0, 1]: 1/12
     tensor(0.0833)

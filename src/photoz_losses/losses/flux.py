@@ -62,6 +62,8 @@ def flux_loss(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import flux_loss
     >>> residual = torch.tensor([[[-0.2], [0.0], [0.4]]])  # one galaxy, three bins, one band
     >>> flux_loss(torch.tensor([[0.0, 999.0, 0.0]]), residual)
     tensor(0.)

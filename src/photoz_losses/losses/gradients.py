@@ -37,6 +37,8 @@ def gradient_norms(terms: Mapping[str, Tensor], parameters: Iterable[Tensor]) ->
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import gradient_norms
     >>> theta = torch.tensor([3.0, 4.0], requires_grad=True)
     >>> gradient_norms({"l2": theta.square().sum(), "other": torch.tensor(1.0)}, [theta])
     {'l2': tensor(10.), 'other': tensor(0.)}

@@ -79,6 +79,7 @@ def invariance_loss(
     Examples
     --------
     >>> import torch
+    >>> from photoz_losses import invariance_loss
     >>> view, other = torch.tensor([[9.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.0, 9.0]])
     >>> invariance_loss(view, view), invariance_loss(view, other)
     (tensor(0.), tensor(1.9985))

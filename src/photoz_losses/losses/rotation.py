@@ -61,6 +61,7 @@ def rotation_derivative_loss(
     Examples
     --------
     >>> import torch
+    >>> from photoz_losses import rotation_derivative_loss
     >>> logits, derivative = torch.zeros(1, 2), torch.tensor([[1.0, -1.0]])
     >>> rotation_derivative_loss(logits, derivative)  # both masses change by 1/2 a radian
     tensor(0.5000)

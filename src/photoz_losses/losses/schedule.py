@@ -63,6 +63,7 @@ class WeightSchedule(Float64Module):
 
     Examples
     --------
+    >>> from photoz_losses import WeightSchedule
     >>> weight = WeightSchedule(0.1, "linear", steps=4, every=2)
     >>> for _ in range(6):
     ...     print(f"{weight.value:.3f} {weight.active}")

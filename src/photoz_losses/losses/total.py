@@ -53,7 +53,7 @@ class TotalLoss(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from photoz_losses import CDELoss, RedshiftBins, RedshiftCrossEntropy
+    >>> from photoz_losses import CDELoss, RedshiftBins, RedshiftCrossEntropy, TotalLoss
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> loss = TotalLoss({"ce": (1.0, RedshiftCrossEntropy(bins)), "cde": (0.1, CDELoss(bins))})
     >>> total, terms = loss(logits=torch.zeros(1, 4), z_spec=torch.tensor([0.05]))

@@ -48,6 +48,8 @@ class UncertaintyWeights(nn.Module):
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import UncertaintyWeights
     >>> weighting = UncertaintyWeights(["ce", "flux"])
     >>> weighting({"ce": torch.tensor(4.0), "flux": torch.tensor(0.1)})
     tensor(2.0500, grad_fn=<SumBackward0>)
@@ -141,6 +143,8 @@ class ReLoBRaLo(Float64Module):
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import ReLoBRaLo
     >>> weighting = ReLoBRaLo(["ce", "flux"], alpha=0.5, rho=1.0)
     >>> weighting({"ce": torch.tensor(4.0), "flux": torch.tensor(0.1)})
     tensor(4.1000)

@@ -117,8 +117,9 @@ def binned(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.metrics import bias, binned
     >>> z_spec = torch.tensor([0.05, 0.10, 0.30, 0.90])
-    >>> from photoz_losses.metrics import bias
     >>> result = binned(bias, z_spec + 0.01, z_spec, by=z_spec, edges=[0.0, 0.2, 0.4, 0.6])
     >>> result.value
     tensor([0.0093, 0.0077,    nan], dtype=torch.float64)
@@ -200,7 +201,8 @@ class Binned(StreamingMetric):
 
     Examples
     --------
-    >>> from photoz_losses.metrics import Bias
+    >>> import torch
+    >>> from photoz_losses.metrics import Bias, Binned
     >>> metric = Binned(Bias(), edges=[0.0, 0.2, 0.4])
     >>> z_spec = torch.tensor([0.05, 0.30, 0.90])
     >>> metric.update(z_spec + 0.01, z_spec, by=z_spec)

@@ -82,6 +82,8 @@ def standard_error(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.metrics import outlier_rate, standard_error
     >>> z_spec = torch.zeros(400, dtype=torch.float64)
     >>> z_phot = torch.linspace(-0.1, 0.1, 400, dtype=torch.float64)
     >>> standard_error(outlier_rate, z_phot, z_spec, n_boot=None)

@@ -46,6 +46,8 @@ def galaxy_scores(probs: Tensor, z_spec: Tensor, bins: RedshiftBins) -> dict[str
     Examples
     --------
     >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import galaxy_scores
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> scores = galaxy_scores(torch.tensor([[0.2, 0.6, 0.2, 0.0]]), torch.tensor([0.15]), bins)
     >>> scores["pit"], scores["mean"]

@@ -61,6 +61,9 @@ def credibility(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import credibility
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> probs = torch.tensor([[0.25, 0.5, 0.25, 0.0]])
     >>> credibility(probs, torch.tensor([0.3]), bins, interval="highest_density")
@@ -150,6 +153,9 @@ def coverage(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import coverage
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> probs = torch.tensor([[0.25, 0.5, 0.25, 0.0]]).expand(2, -1)
     >>> coverage(probs, torch.tensor([0.12, 0.29]), bins, level=[0.5, 0.95])
@@ -181,6 +187,9 @@ class Coverage(StreamingMetric):
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import Coverage
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> metric = Coverage(bins, level=0.5)
     >>> probs = torch.tensor([[0.25, 0.5, 0.25, 0.0]])

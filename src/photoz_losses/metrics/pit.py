@@ -53,6 +53,9 @@ def pit(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import pit
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> pit(torch.tensor([[0.2, 0.6, 0.2, 0.0]]), torch.tensor([0.15]), bins)
     tensor([0.5000])
@@ -119,6 +122,9 @@ class PIT(PITSample):
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import PIT
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> metric = PIT(bins)
     >>> probs = torch.tensor([[0.2, 0.6, 0.2, 0.0]])

@@ -117,6 +117,8 @@ def mad(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.metrics import mad
     >>> mad(torch.tensor([0.11, 0.10, 0.25, 0.30]), torch.tensor([0.10, 0.10, 0.20, 0.30]))
     tensor(0.0067, dtype=torch.float64)
     """
@@ -160,6 +162,8 @@ def sigma_iqr(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.metrics import sigma_iqr
     >>> sigma_iqr(torch.tensor([0.10, 0.11, 0.12, 0.13, 0.14]), torch.full((5,), 0.10))
     tensor(0.0135, dtype=torch.float64)
     """
@@ -193,6 +197,8 @@ def bias(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.metrics import bias
     >>> bias(torch.tensor([0.11, 0.31]), torch.tensor([0.10, 0.30]))
     tensor(0.0084, dtype=torch.float64)
     """
@@ -233,6 +239,8 @@ def outlier_rate(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.metrics import outlier_rate
     >>> outlier_rate(torch.tensor([0.11, 0.40]), torch.tensor([0.10, 0.30]))
     tensor(0.5000, dtype=torch.float64)
     """
@@ -262,6 +270,8 @@ def rms(z_phot: Tensor, z_spec: Tensor, *, weights: Tensor | None = None) -> Ten
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.metrics import rms
     >>> rms(torch.tensor([0.13, 0.06]), torch.tensor([0.0, 0.0]))
     tensor(0.1012, dtype=torch.float64)
     """
@@ -311,6 +321,8 @@ class MAD(_ResidualMetric):
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.metrics import MAD
     >>> metric = MAD()
     >>> metric.update(torch.tensor([0.11, 0.10]), torch.tensor([0.10, 0.10]))
     >>> metric.update(torch.tensor([0.25, 0.30]), torch.tensor([0.20, 0.30]))

@@ -191,6 +191,8 @@ def photo_z_metrics(
     Examples
     --------
     >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import photo_z_metrics
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> metrics = photo_z_metrics(bins, "paper")
     >>> probs = torch.tensor([[0.2, 0.6, 0.2, 0.0], [0.0, 0.1, 0.8, 0.1]])

@@ -48,6 +48,9 @@ def cde_loss(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import cde_loss
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> cde_loss(torch.tensor([[1.0, 0.0, 0.0, 0.0]]), torch.tensor([0.05]), bins)
     tensor(-10.)
@@ -81,6 +84,9 @@ def crps(probs: Tensor, z_spec: Tensor, bins: RedshiftBins, *, reduction: str = 
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import crps
     >>> bins = RedshiftBins.uniform(0.0, 1.0, 2)
     >>> crps(torch.tensor([[0.5, 0.5]]), torch.tensor([0.5]), bins)
     tensor(0.0833)
@@ -117,6 +123,9 @@ def log_score(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import log_score
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> log_score(torch.tensor([[0.25, 0.25, 0.25, 0.25]]), torch.tensor([0.05]), bins)  # ln 0.4
     tensor(-0.9163)
@@ -158,6 +167,9 @@ def brier(probs: Tensor, z_spec: Tensor, bins: RedshiftBins, *, reduction: str =
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import brier
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> brier(torch.tensor([[0.5, 0.5, 0.0, 0.0]]), torch.tensor([0.05]), bins)
     tensor(0.5000)
@@ -198,6 +210,9 @@ def entropy(probs: Tensor, bins: RedshiftBins, *, reduction: str = "mean") -> Te
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import entropy
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> entropy(torch.tensor([[0.0, 1.0, 0.0, 0.0]]), bins)  # ln 0.1
     tensor(-2.3026)

@@ -43,6 +43,8 @@ def pit_histogram(pit_values: Tensor, *, n_bins: int = 20) -> Tensor:
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.metrics import pit_histogram
     >>> pit_histogram(torch.tensor([0.1, 0.3, 0.6, 1.0]), n_bins=2)
     tensor([2, 2])
     """
@@ -112,6 +114,8 @@ def pit_statistics(pit_values: Tensor, *, n_bins: int = 20) -> dict[str, Tensor]
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.metrics import pit_statistics
     >>> statistics = pit_statistics(torch.tensor([0.1, 0.2, 0.3, 0.4]), n_bins=2)
     >>> statistics["ks"], statistics["ad"]
     (tensor(0.6000, dtype=torch.float64), tensor(1.7497, dtype=torch.float64))
@@ -153,6 +157,9 @@ class PITStatistics(PITSample):
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import PITStatistics
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> metric = PITStatistics(bins)
     >>> metric.update(torch.tensor([[0.2, 0.6, 0.2, 0.0]]), torch.tensor([0.15]))

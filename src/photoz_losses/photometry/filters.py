@@ -34,6 +34,7 @@ class FilterSet:
 
     Examples
     --------
+    >>> from photoz_losses.photometry import FilterSet
     >>> box = FilterSet(["box"], [[5000.0, 6000.0]], [[1.0, 1.0]])
     >>> len(box), box.names
     (1, ('box',))

@@ -87,7 +87,9 @@ def flux_residual(
 
     Examples
     --------
-    >>> from photoz_losses.photometry import FilterSet
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins, flux_residual
+    >>> from photoz_losses.photometry import FilterSet, SyntheticPhotometry
     >>> box = FilterSet(["box"], [[5000.0, 6000.0]], [[1.0, 1.0]])
     >>> wavelength = torch.linspace(3000.0, 9000.0, 6001)
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
@@ -197,7 +199,8 @@ def relative_variance(
 
     Examples
     --------
-    >>> from photoz_losses.photometry import FilterSet
+    >>> import torch
+    >>> from photoz_losses.photometry import FilterSet, SyntheticPhotometry, relative_variance
     >>> box = FilterSet(["box"], [[5000.0, 6000.0]], [[1.0, 1.0]])
     >>> wavelength = torch.linspace(3000.0, 9000.0, 6001)
     >>> flux = torch.ones(1, 6001)

@@ -58,6 +58,8 @@ class Spectra:
     --------
     Of two galaxies, nothing was measured redward of 8900 Å:
 
+    >>> import torch
+    >>> from photoz_losses.photometry import Spectra
     >>> wavelength = torch.linspace(3800.0, 9200.0, 1000)
     >>> valid = (wavelength < 8900).expand(2, -1)
     >>> flux, ivar = 1.0 * valid, 4.0 * valid
@@ -158,7 +160,8 @@ class Spectra:
 
         Examples
         --------
-        >>> from photoz_losses.photometry import Templates
+        >>> import torch
+        >>> from photoz_losses.photometry import Spectra, Templates
         >>> rest = torch.linspace(1000.0, 20000.0, 1901, dtype=torch.float64)
         >>> templates = Templates(rest, torch.stack([5000.0 / rest, rest / 5000.0]))
         >>> wavelength = 10 ** torch.linspace(3.6, 3.9, 3001, dtype=torch.float64)

@@ -67,6 +67,8 @@ class SyntheticPhotometry(Float64Module):
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.photometry import FilterSet, SyntheticPhotometry
     >>> box = FilterSet(["box"], [[5000.0, 6000.0]], [[1.0, 1.0]])
     >>> wavelength = torch.linspace(4000.0, 7000.0, 3001)
     >>> photometry = SyntheticPhotometry(box, wavelength)

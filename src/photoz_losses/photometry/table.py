@@ -157,7 +157,9 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
 
         Examples
         --------
-        >>> from photoz_losses.photometry import Spectra
+        >>> import torch
+        >>> from photoz_losses import RedshiftBins
+        >>> from photoz_losses.photometry import FilterSet, FluxTable, Spectra, SyntheticPhotometry
         >>> wavelength = torch.linspace(3000.0, 9000.0, 6001)
         >>> flux = wavelength.square().reciprocal().expand(3, -1)  # constant f_nu
         >>> z = torch.tensor([0.05, 0.15, 0.25])

@@ -48,6 +48,8 @@ class Templates:
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.photometry import Templates
     >>> wavelength = torch.linspace(1000.0, 20000.0, 1901)
     >>> blue_and_red = torch.stack([5000.0 / wavelength, wavelength / 5000.0])
     >>> templates = Templates(wavelength, blue_and_red)

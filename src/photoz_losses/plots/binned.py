@@ -55,6 +55,7 @@ def plot_binned(
 
     Examples
     --------
+    >>> from photoz_losses.plots import plot_binned
     >>> plot_binned([0.0, 0.1, 0.4], [0.01, 0.03], ylabel="MAD").get_ylabel()
     'MAD'
     """

@@ -51,6 +51,7 @@ def plot_coverage(
 
     Examples
     --------
+    >>> from photoz_losses.plots import plot_coverage
     >>> plot_coverage([0.5, 0.68, 0.95], [0.45, 0.6, 0.9]).get_xlabel()
     'nominal level'
     """

@@ -56,6 +56,8 @@ def plot_densities(
     Examples
     --------
     >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.plots import plot_densities
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> plot_densities(torch.full((3, 4), 0.25), bins, z_spec=0.1).get_xlabel()
     'redshift'
@@ -105,6 +107,8 @@ def plot_gallery(
     Examples
     --------
     >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.plots import plot_gallery
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> left, right = plot_gallery(
     ...     torch.rand(5, 8, 8), torch.full((3, 4), 0.25), bins, rgb=(3, 2, 1)

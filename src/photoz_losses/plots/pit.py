@@ -40,6 +40,7 @@ def plot_pit(pit: Tensor, *, n_bins: int = 20, ax: Axes | None = None) -> Axes:
     Examples
     --------
     >>> import torch
+    >>> from photoz_losses.plots import plot_pit
     >>> plot_pit(torch.linspace(0.0, 1.0, 200)).get_xlabel()
     'PIT'
     """
@@ -92,6 +93,7 @@ def plot_pp(pit: Tensor, *, ax: Axes | None = None) -> Axes:
     Examples
     --------
     >>> import torch
+    >>> from photoz_losses.plots import plot_pp
     >>> plot_pp(torch.linspace(0.0, 1.0, 200)).get_ylabel()
     'share of galaxies with PIT below'
     """

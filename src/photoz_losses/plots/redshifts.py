@@ -68,6 +68,7 @@ def plot_redshifts(
     Examples
     --------
     >>> import torch
+    >>> from photoz_losses.plots import plot_redshifts
     >>> z = torch.linspace(0.01, 0.4, 50)
     >>> plot_redshifts(z + 0.01, z).get_ylabel()
     'photometric redshift'

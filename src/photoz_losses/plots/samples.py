@@ -42,6 +42,8 @@ def plot_nz(probs: Tensor, z_spec: Tensor, bins: RedshiftBins, *, ax: Axes | Non
     Examples
     --------
     >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.plots import plot_nz
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> plot_nz(torch.full((3, 4), 0.25), torch.tensor([0.1, 0.2, 0.2]), bins).get_xlabel()
     'redshift'

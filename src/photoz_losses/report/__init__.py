@@ -78,7 +78,11 @@ def write_report(
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.report import write_report
     >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
     >>> z_spec = torch.linspace(0.05, 0.35, 20)
     >>> probs = torch.eye(4)[bins.index(z_spec)] * 0.8 + 0.05

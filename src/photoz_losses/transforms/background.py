@@ -82,6 +82,8 @@ def resample_background(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.transforms import resample_background
     >>> noise = torch.Generator().manual_seed(0)
     >>> sky = torch.randn(1, 1, 64, 64, generator=noise)
     >>> sky[..., 32, 32] = 100.0

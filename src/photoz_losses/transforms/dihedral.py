@@ -37,6 +37,8 @@ def dihedral(images: Tensor, element: Tensor) -> Tensor:
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.transforms import dihedral
     >>> image = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     >>> dihedral(image.expand(2, 1, 2, 2), torch.tensor([0, 5])).tolist()
     [[[[1.0, 2.0], [3.0, 4.0]]], [[[2.0, 4.0], [1.0, 3.0]]]]
@@ -80,6 +82,8 @@ class RandomDihedral(nn.Module):
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.transforms import RandomDihedral
     >>> images = torch.arange(32.0).reshape(2, 1, 4, 4)
     >>> view = RandomDihedral(torch.Generator().manual_seed(0))(images)
     >>> bool((view.sum((1, 2, 3)) == images.sum((1, 2, 3))).all())

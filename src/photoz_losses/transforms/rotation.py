@@ -62,6 +62,8 @@ def rotate(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.transforms import rotate
     >>> images = torch.arange(16.0).reshape(1, 1, 4, 4)
     >>> rotate(images, torch.tensor([torch.pi / 2]), crop=2).round(decimals=4)
     tensor([[[[ 6., 10.],
@@ -153,6 +155,8 @@ class RandomRotation(nn.Module):
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.transforms import RandomRotation
     >>> RandomRotation(64)(torch.ones(2, 5, 92, 92)).shape
     torch.Size([2, 5, 64, 64])
     """

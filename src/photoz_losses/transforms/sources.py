@@ -93,6 +93,8 @@ def source_mask(
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.transforms import source_mask
     >>> row, column = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
     >>> galaxy, star = (
     ...     torch.exp(-((row - y) ** 2 + (column - x) ** 2) / 8) for y, x in [(24, 24), (8, 40)]

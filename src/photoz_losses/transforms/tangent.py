@@ -46,6 +46,8 @@ def tangent_image(images: Tensor) -> Tensor:
 
     Examples
     --------
+    >>> import torch
+    >>> from photoz_losses.transforms import tangent_image
     >>> slope = torch.arange(5.0)[:, None].expand(1, 1, 5, 5)  # rises downwards
     >>> tangent_image(slope)[0, 0, 0]  # the right side brightens, the left one fades
     tensor([-2., -1.,  0.,  1.,  2.])
