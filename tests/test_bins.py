@@ -13,7 +13,7 @@ from reference import bin_of, cdf
 from scipy import stats
 from strategies import graded, masses, redshift_bins
 
-from photoz_losses import RedshiftBins
+from photoz_losses import RedshiftBins, _blocks
 
 
 @given(graded())
@@ -483,6 +483,32 @@ def test_a_float32_first_edge_that_became_float64_lies_in_the_first_bin():
     edge = torch.tensor(0.7)  # which float32 rounds down
     assert edge.double() < 0.7
     assert RedshiftBins([0.7, 0.8, 0.9]).index(edge.double()) == 0
+
+
+def test_edges_that_float32_moves_outwards_are_the_ends_of_their_bins():
+    bins = RedshiftBins([0.7, 0.8, 1.1])
+    z = torch.tensor([0.7, 1.1]).double()
+    assert z[0] < bins.edges[0]
+    assert z[1] > bins.edges[-1]
+    index, place = bins.locate(z, z.shape)
+    assert index.tolist() == [0, 1]
+    assert place.tolist() == [0.0, 1.0]
+
+
+def test_a_last_edge_beyond_float32_is_refused_though_every_width_is_not():
+    with pytest.raises(ValueError, match=r"edges must be numbers that float32 holds, got 4e\+38"):
+        RedshiftBins([0.0, 2e38, 4e38])
+
+
+@pytest.mark.parametrize("reading", ["mean", "median", "mode"])
+def test_blocks_change_no_bit_of_a_reading(reading, monkeypatch):
+    bins = RedshiftBins.uniform(0.0, 1.0, 7)
+    probs = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    read = getattr(bins, reading)
+    whole = read(probs)
+    monkeypatch.setattr(_blocks, "AT_ONCE", 4 * 7)
+    assert len(_blocks.blocks(len(bins), probs)) == 4
+    assert torch.equal(read(probs), whole)
 
 
 def test_one_row_without_a_mode_leaves_the_others_theirs():

@@ -68,11 +68,13 @@ for name, call in (
     ("FluxLoss", lambda w: FluxLoss(BINS)(LOGITS, RESIDUAL, w)),
 ):
     for fault, weight, error, *says in (
-        ("beyond float32", 1e300 * WEIGHT.double(), ValueError, "negative, NaN", "infinite, got"),
+        ("beyond float32", 1e300 * WEIGHT.double(), ValueError, "negative, NaN", "finite, got"),
         ("negative", changed(WEIGHT, (0, 1), -1.0), ValueError, "negative, NaN", "0 switches"),
         ("NaN", changed(WEIGHT, (0, 1), NAN), ValueError, "negative, NaN", "0 switches"),
         ("of other bands", WEIGHT[:, 1:], ValueError, "(2, 3)", "(2, 2)"),
         ("bool", WEIGHT.bool(), TypeError, "floating-point", "bool", "band_weight.float()"),
+        ("of a sum beyond float32", WEIGHT * 3e38, ValueError, "its sum must be", "3e+38"),
+        ("of nearly 0", WEIGHT.double() * 1e-58, ValueError, "float32", "1e-58", "their ratios"),
     ):
         case(
             f"{name}: band_weight {fault}",

@@ -97,7 +97,7 @@ def flip_each(one, path: Path, expected, file: Path, before: bytes, log: Path) -
 @pytest.mark.slow
 def test_every_single_bit_of_a_file_is_refused_or_changes_nothing(finished, tmp_path):
     one, path, expected, files = finished
-    noticed = 0
+    noticed, tried = 0, 0
     for file, before in files.items():
         child = os.fork()  # an alarm ends it where a read hangs or breaks down
         if not child:
@@ -112,7 +112,8 @@ def test_every_single_bit_of_a_file_is_refused_or_changes_nothing(finished, tmp_
         assert status == 0, (file, lines[-1:])
         assert [x for x in lines if x.split(" ", 1)[1] not in ("noticed", "same")] == [], file
         noticed += sum(line.endswith("noticed") for line in lines)
-    assert noticed > 1000
+        tried += len(lines)
+    assert noticed > tried / 2  # the others are padding, or names that nobody reads
 
 
 @pytest.mark.parametrize(

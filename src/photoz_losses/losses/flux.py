@@ -95,17 +95,29 @@ def _flux_score(
         band_weight = logits.new_ones(bands)
     weight = _check.floating("band_weight", band_weight).to(logits.dtype)
     _check.same_shape("band_weight", weight, bands, "the batch x bands")
-    if _check.can_read_free(weight) and not bool(((weight >= 0) & weight.isfinite()).all()):
-        raise ValueError(
-            f"band_weight must not be negative, NaN or infinite, got {_check.span(weight)}: "
-            f"0 switches a band off"
-        )
-    counted = torch.where(weight.unsqueeze(-2) == 0, 0.0, residual)  # may be NaN where not in use
     total = weight.sum(-1)
+    _check_weight(band_weight, weight, total)
+    counted = torch.where(weight.unsqueeze(-2) == 0, 0.0, residual)  # may be NaN where not in use
     if variance is not None:
         weight = weight / _error(variance, weight)
     weighted = (weight * _mismatch(logits, counted)).sum(-1)
     return weighted / torch.where(total == 0, 1.0, total)
+
+
+def _check_weight(given: Tensor, weight: Tensor, total: Tensor) -> None:
+    """ValueError unless each `weight` is 0 or positive, as it was given, and they have a sum."""
+    if not _check.can_read_free(weight):
+        return
+    if not bool((weight >= 0).all() and total.isfinite().all()):
+        raise ValueError(
+            f"band_weight must not be negative, NaN or infinite, and its sum must be finite, got "
+            f"{_check.span(given)}: 0 switches a band off"
+        )
+    if bool(((weight == 0) & (given != 0)).any()):
+        raise ValueError(
+            f"band_weight must be numbers that {weight.dtype}, the type of the logits, holds, got "
+            f"{_check.span(given)}: only their ratios count, so divide them by the largest"
+        )
 
 
 def _error(variance: Tensor, weight: Tensor) -> Tensor:

@@ -54,6 +54,7 @@ class Work:
         options = dict(self.options)
         min_snr = options.pop("min_snr")
         kept = {}
+        options |= {"min_snr": 0.0, "ivar": None}
         if min_snr is not None:
             options |= {"min_snr": min_snr, "ivar": spectra.ivar}
             variance = relative_variance(self.photometry, flux, spectra.ivar, valid=valid)

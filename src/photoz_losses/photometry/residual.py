@@ -131,10 +131,10 @@ def residual_of(
     bins: RedshiftBins,
     *,
     valid: Tensor | None,
-    ivar: Tensor | None = None,
+    ivar: Tensor | None,
     quadrature: str,
     min_coverage: float,
-    min_snr: float = 0.0,
+    min_snr: float,
     dimming: str,
     cosmology: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
