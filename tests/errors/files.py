@@ -71,7 +71,7 @@ for fault, path, error, *says in (
 case("Predictions: no bins", lambda: Predictions(PROBS), TypeError, "bins")
 case("to_qp: no galaxies", lambda: to_qp(PROBS[:0], BINS), ValueError, "probs is empty")
 case("from_qp: not an ensemble", lambda: from_qp(PROBS, BINS), TypeError, "ensemble", "Tensor")
-case("from_qp: bins", lambda: from_qp(BINS, BINS), TypeError, "ensemble", "RedshiftBins", "'z'")
+case("from_qp: bins", lambda: from_qp(BINS, BINS), TypeError, "ensemble", "RedshiftBins")
 case(
     "from_qp: max_outside",
     lambda: from_qp(to_qp(PROBS, BINS), BINS, max_outside=5.0), ValueError, "max_outside", "5.0",

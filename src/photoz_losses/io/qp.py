@@ -131,7 +131,7 @@ def _cdf(ensemble: Any, edges: Array) -> Any:
     except TypeError as error:  # of something else, RedshiftBins say
         raise TypeError(
             f"ensemble must be a qp.Ensemble, whose cdf takes redshifts alone, got "
-            f"{type(ensemble).__name__}: {error}"
+            f"{type(ensemble).__name__}"
         ) from error
 
 
