@@ -157,6 +157,8 @@ def refuse_infinite(name, given_ones, result):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_only_our_own_errors_escape(name, examples_run):
+    pyplot.close("all")  # those of other tests
+
     @share(len(CALLS))
     @given(arguments(name))
     def law(given_ones):
