@@ -112,7 +112,8 @@ def two_views(
     check_images(images)
     _check.calls("model", model)
     _check.calls("view", view)
-    if not isinstance(view_inputs, Sequence) or isinstance(view_inputs, str | bytes):
+    # a tuple of types: Dynamo of torch 2.4 traces no union of them
+    if not isinstance(view_inputs, Sequence) or isinstance(view_inputs, (str, bytes)):
         raise TypeError(
             f"view_inputs must be a list or tuple, one entry an input of the view, got "
             f"{_check.shown(view_inputs)}: for one input give (that,)"
