@@ -163,6 +163,17 @@ def test_a_band_of_weight_zero_does_not_count(case):
     assert torch.equal(flux_loss(logits, residual, weight), flux_loss(logits, other, weight))
 
 
+def test_two_leading_dimensions_are_kept():
+    logits, residual = (
+        torch.zeros(2, 3, 4),
+        torch.arange(6.0).reshape(2, 3, 1, 1).expand(2, 3, 4, 5),
+    )
+    each = torch.arange(6.0).reshape(2, 3)
+    assert torch.equal(flux_loss(logits, residual, reduction="none"), each)
+    weighted = flux_loss(logits, residual, torch.ones(2, 3, 5), reduction="none")
+    assert torch.equal(weighted, each)
+
+
 @given(measured())
 def test_leading_dimensions_are_free(case):
     *parts, variance = case
@@ -249,6 +260,11 @@ def test_the_variance_of_a_band_not_in_use_may_be_anything(anything):
     [
         ({"residual": torch.full((2, 4, 2), 1e39, dtype=torch.float64)}, "residual must be num"),
         ({"variance": torch.full((2, 2), 1e-100, dtype=torch.float64)}, "variance must be posit"),
+        (
+            {"band_weight": torch.full((2, 2), 1e-58, dtype=torch.float64)},
+            "band_weight must be num",
+        ),
+        ({"band_weight": torch.full((2, 2), 1e39, dtype=torch.float64)}, "its sum must be finite"),
     ],
 )
 def test_what_float32_does_not_hold_is_refused_for_logits_in_float32(changes, says):
