@@ -126,11 +126,11 @@ def main() -> None:
     names = parser.parse_args().checks or list(CHECKS)
     if unknown := set(names) - set(CHECKS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(CHECKS)}")
+    commit = run("git", "describe", "--always", "--dirty").strip()  # before a row makes it dirty
     for name in names:
         began = time.perf_counter()
         row = CHECKS[name]()
         rows = json.loads(file.read_text()) if (file := RESULTS / NAME).exists() else {}
-        commit = run("git", "describe", "--always", "--dirty").strip()
         rows[name] = (
             {"seconds": time.perf_counter() - began}
             | row

@@ -378,6 +378,18 @@ def test_gradients_are_finite_whatever_is_uncovered(least):
     assert (flux.grad[0] != 0).any()
 
 
+def test_residuals_that_overflow_are_refused_but_not_those_of_a_redshift_outside():
+    photometry = SyntheticPhotometry(GR, COARSE)
+    bins = RedshiftBins(BINS.edges, validate=False)
+    flux = torch.ones(2, len(COARSE), dtype=torch.float64)
+    residual, _ = flux_residual(photometry, flux, torch.tensor([0.1, 0.9]), bins)
+    assert residual[0].isfinite().all()
+    assert residual[1].isnan().any()
+    flux[0] = 1e303
+    with pytest.raises(ValueError, match="flux must have finite residuals"):
+        flux_residual(photometry, flux, torch.tensor([0.1, 0.9]), bins)
+
+
 # Laws, blocks, precision -------------------------------------------------------------------------
 
 
