@@ -75,6 +75,7 @@ for name, call in (
         ("bool", WEIGHT.bool(), TypeError, "floating-point", "bool", "band_weight.float()"),
         ("of a sum beyond float32", WEIGHT * 3e38, ValueError, "its sum must be", "3e+38"),
         ("of nearly 0", WEIGHT.double() * 1e-58, ValueError, "float32", "1e-58", "their ratios"),
+        ("subnormal", WEIGHT * 1e-42, ValueError, "float32", "e-42", "their ratios"),
     ):
         case(
             f"{name}: band_weight {fault}",

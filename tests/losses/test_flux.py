@@ -262,7 +262,7 @@ def test_the_variance_of_a_band_not_in_use_may_be_anything(anything):
         ({"variance": torch.full((2, 2), 1e-100, dtype=torch.float64)}, "variance must be posit"),
         (
             {"band_weight": torch.full((2, 2), 1e-58, dtype=torch.float64)},
-            "band_weight must be num",
+            "band_weight must be 0, or",
         ),
         ({"band_weight": torch.full((2, 2), 1e39, dtype=torch.float64)}, "its sum must be finite"),
     ],

@@ -236,6 +236,8 @@ def five_spectra() -> Spectra:
         (torch.tensor([2, 2]), [2, 2]),
         (torch.tensor(3), [3]),
         (np.array([4, 0]), [4, 0]),
+        (np.array([4, 0], np.uint16), [4, 0]),
+        (np.array([4, 0], np.uint64), [4, 0]),
         (torch.tensor([True, False, False, True, False]), [0, 3]),
         ([True, False, False, True, False], [0, 3]),
     ],

@@ -113,9 +113,10 @@ def _check_weight(given: Tensor, weight: Tensor, total: Tensor) -> None:
             f"band_weight must not be negative, NaN or infinite, and its sum must be finite, got "
             f"{_check.span(given)}: 0 switches a band off"
         )
-    if bool(((weight == 0) & (given != 0)).any()):
+    tiny = torch.finfo(weight.dtype).tiny  # below, the slope of a quotient overflows
+    if bool(((weight < tiny) & (given != 0)).any()):
         raise ValueError(
-            f"band_weight must be numbers that {weight.dtype}, the type of the logits, holds, got "
+            f"band_weight must be 0, or at least {tiny:.0e}, the least of {weight.dtype}, got "
             f"{_check.span(given)}: only their ratios count, so divide them by the largest"
         )
 

@@ -35,6 +35,7 @@ def checked(index: Any, length: int) -> Any:
     if rows.numel() and (rows.is_floating_point() or rows.is_complex()):
         got = f"{rows.dtype}" if isinstance(index, Tensor) else _check.shown(index)
         raise IndexError(f"index must be of integers, a slice or a mask, got {got}")
+    rows = rows.long()  # of NumPy's unsigned ones torch takes no least
     if rows.numel() and _check.can_read(rows):
         least, most = int(rows.min()), int(rows.max())
         if least < 0:
@@ -44,7 +45,7 @@ def checked(index: Any, length: int) -> Any:
             )
         if most >= length:
             raise IndexError(f"index {most} is out of range for {length} galaxies")
-    return rows.long()
+    return rows
 
 
 def _ascending(index: slice, length: int) -> Any:
