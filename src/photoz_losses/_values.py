@@ -43,20 +43,26 @@ def refuse_probabilities(name: str, logits: Tensor) -> None:
         )
 
 
-def refuse_overflow(loss: Tensor, **given: Tensor) -> Tensor:
-    """`loss` itself; ValueError where it overflowed though all that was given is finite.
+def refuse_overflow(loss: Tensor, values: Tensor, /, **given: Tensor) -> None:
+    """ValueError where `loss`, or a row's value, overflowed though what was given is finite.
 
-    Not where something given is infinite or NaN: that came of the network, and stays visible.
+    Not where that row's is infinite or NaN: it came of the network, and stays visible.
     """
-    if not _check.can_read_free(loss, *given.values()) or bool(loss.isfinite().all()):
-        return loss
-    if all(value.numel() and bool(value.isfinite().all()) for value in given.values()):
-        found = " and ".join(_check.span(value) for value in given.values())
+    if not given or not values.numel() or not _check.can_read_free(loss, *given.values()):
+        return
+    if bool(loss.isfinite().all()):
+        return
+    finite = values.isfinite()
+    blameless = torch.ones_like(finite)
+    for value in given.values():
+        blameless = blameless & value.isfinite().reshape(*values.shape, -1).all(-1)
+    if bool(finite.all() | (blameless & ~finite).any()):
+        spans = (_check.span(value[value.isfinite()]) for value in given.values())
+        found = " and ".join(spans)
         raise ValueError(
             f"{' and '.join(given)} must give a loss that {loss.dtype} holds, got {found}: scale "
             f"them down, or give them as float64"
         )
-    return loss
 
 
 def refuse_other_than_masses(name: str, probs: Tensor, total: Tensor, tolerance: float) -> None:

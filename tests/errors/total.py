@@ -29,6 +29,13 @@ for value in (-0.1, NAN, INF, 1e300):
         lambda v=value: TotalLoss({"ce": (v, ENTROPY)}),
         ValueError, "'ce'", "weight", "between 0 and 1e+30",
     )  # fmt: skip
+case(
+    "TotalLoss: a sum that overflows",
+    lambda: TotalLoss({"ce": (1.0, ENTROPY), "flux": (1e30, FluxLoss(BINS))})(
+        logits=LOGITS, z_spec=Z, residual=1e20 * torch.ones_like(RESIDUAL)
+    ),
+    ValueError, "ce and flux must give a loss that torch.float32 holds", "and 1e+20", "scale",
+)  # fmt: skip
 case("TotalLoss: no terms", lambda: TotalLoss({}), ValueError, "terms", "at least one")
 case(
     "TotalLoss: function",

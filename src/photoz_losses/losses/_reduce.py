@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from photoz_losses._check import one_of
+from photoz_losses._values import refuse_overflow
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -12,9 +13,16 @@ def check_reduction(reduction: str) -> str:
     return one_of("reduction", reduction, REDUCTIONS)
 
 
-def reduce(values: Tensor, reduction: str) -> Tensor:
-    """Mean or sum over all galaxies, or the values themselves; any other name raises."""
+def reduce(values: Tensor, reduction: str, **given: Tensor) -> Tensor:
+    """Mean or sum over all galaxies, or the values themselves; any other name raises.
+
+    ValueError where that overflows though what was `given` for it, row by row, is finite.
+    """
     check_reduction(reduction)
+    reduced = values
     if reduction == "mean":
-        return values.mean()
-    return values.sum() if reduction == "sum" else values
+        reduced = values.mean()
+    elif reduction == "sum":
+        reduced = values.sum()
+    refuse_overflow(reduced, values, **given)
+    return reduced

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from photoz_losses import _check
+from photoz_losses import _check, _values
 from photoz_losses._calls import typed_as
 from photoz_losses._repr import options
 from photoz_losses.bins import RedshiftBins, nan_where_unknown
@@ -49,7 +49,8 @@ def cross_entropy(
     ------
     ValueError
         If shapes disagree, a redshift is NaN or outside the bins, the logits look like
-        probabilities, or an option is not among those above.
+        probabilities, or an option is not among those above; or (on the CPU) if the loss of finite
+        logits overflows, in float32 beyond differences of about 3e38.
     TypeError
         If logits or redshifts are not floating-point, or redshifts are in half precision.
 
@@ -67,7 +68,8 @@ def cross_entropy(
     log_probs = logits.log_softmax(-1)
     value = -log_probs.gather(-1, index.unsqueeze(-1)).squeeze(-1)
     if label_smoothing > 0:
-        value = torch.lerp(value, -log_probs.mean(-1), label_smoothing)
+        value = (1 - label_smoothing) * value - label_smoothing * log_probs.mean(-1)
+    _values.refuse_overflow(value, value, logits=logits)
     return reduce(value * nan_where_unknown(place, value), reduction)
 
 
@@ -129,7 +131,7 @@ def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
     ------
     ValueError
         If there is no parameter: a generator that an earlier step used up would otherwise switch
-        the penalty off without a word.
+        the penalty off without a word. If (on the CPU) the sum of finite squares overflows.
     TypeError
         If a parameter is not a dense floating-point tensor.
 
@@ -150,6 +152,8 @@ def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
     total = squares[0]
     for square in squares[1:]:
         total = total + square.to(total.device)
+    if _check.can_read_free(total, *walked) and not bool(total.isfinite()):
+        _values.refuse_overflow(total, total, parameters=torch.cat([p.flatten() for p in walked]))
     return total
 
 

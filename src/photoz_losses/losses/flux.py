@@ -1,5 +1,6 @@
 """The spectrophotometric flux term: the paper's section 3, first constraint, and appendix A."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,6 +39,7 @@ def flux_loss(
         Residuals r by bin and band, any floating-point type.
     band_weight : Tensor, shape (..., B), optional
         Weight of each band of each galaxy, not negative; 0 where a band is not usable. Default: 1.
+        Only their ratios within a galaxy count.
     variance : Tensor, shape (..., B), optional
         Relative variance :math:`\sigma_b^2` of each band's flux at the true redshift, as
         `photoz_losses.photometry.relative_variance` gives it. The loss of a band is then in units
@@ -56,7 +58,8 @@ def flux_loss(
     ------
     ValueError
         If shapes disagree, the logits look like probabilities, a weight is negative or not finite,
-        or the variance of a band in use is not positive.
+        the variance of a band in use is not positive, or (on the CPU) the loss of finite numbers
+        overflows.
     TypeError
         If an argument is not floating-point.
 
@@ -70,16 +73,19 @@ def flux_loss(
     >>> flux_loss(torch.zeros(1, 3), residual)
     tensor(0.0667)
     """
-    score = _flux_score(_values.read_logits(logits), residual, band_weight, variance)
-    return reduce(score, reduction)
+    return _flux_loss(_values.read_logits(logits), residual, band_weight, variance, reduction)
 
 
-def _flux_score(
-    logits: Tensor, residual: Tensor, band_weight: Tensor | None, variance: Tensor | None
+def _flux_loss(
+    logits: Tensor,
+    residual: Tensor,
+    band_weight: Tensor | None,
+    variance: Tensor | None,
+    reduction: str,
 ) -> Tensor:
-    """Flux loss per galaxy, from logits that have been checked."""
+    """`flux_loss` of logits that have been checked."""
     residual = _check.cast("residual", _check.floating("residual", residual), logits.dtype)
-    if residual.shape[:-1] != logits.shape:
+    if residual.shape[:-1] != logits.shape or not residual.shape[-1]:
         expected = ", ".join(map(str, logits.shape))
         mend = (
             ": for one band call residual.unsqueeze(-1)" if residual.shape == logits.shape else ""
@@ -90,35 +96,31 @@ def _flux_score(
         )
     bands = (*logits.shape[:-1], residual.shape[-1])
     if band_weight is None and variance is None:
-        return _mismatch(logits, residual).mean(-1)
-    if band_weight is None:
-        band_weight = logits.new_ones(bands)
-    weight = _check.floating("band_weight", band_weight).to(logits.dtype)
-    _check.same_shape("band_weight", weight, bands, "the batch x bands")
-    total = weight.sum(-1)
-    _check_weight(band_weight, weight, total)
-    counted = torch.where(weight.unsqueeze(-2) == 0, 0.0, residual)  # may be NaN where not in use
+        score = _mismatch(logits, residual).mean(-1)
+        return reduce(score, reduction, logits=logits, residual=residual)
+    share = logits.new_ones(bands) if band_weight is None else band_weight
+    share = _shares(share, bands, logits.dtype)
+    counted = torch.where(share.unsqueeze(-2) == 0, 0.0, residual)  # may be NaN where not in use
     if variance is not None:
-        weight = weight / _error(variance, weight)
-    weighted = (weight * _mismatch(logits, counted)).sum(-1)
-    return weighted / torch.where(total == 0, 1.0, total)
+        share = share / _error(variance, share)
+    score = (share * _mismatch(logits, counted)).sum(-1)
+    return reduce(score, reduction, logits=logits, residual=counted)
 
 
-def _check_weight(given: Tensor, weight: Tensor, total: Tensor) -> None:
-    """ValueError unless each `weight` is 0 or positive, as it was given, and they have a sum."""
-    if not _check.can_read_free(weight):
-        return
-    if not bool((weight >= 0).all() and total.isfinite().all()):
+def _shares(weight: Tensor, bands: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Weights of the bands in `dtype`, made to sum to 1, or all 0."""
+    weight = _check.floating("band_weight", weight)
+    weight = weight.to(torch.promote_types(weight.dtype, dtype))  # only ratios have to fit `dtype`
+    _check.same_shape("band_weight", weight, bands, "the batch x bands")
+    if _check.can_read_free(weight) and not bool(((weight >= 0) & weight.isfinite()).all()):
         raise ValueError(
-            f"band_weight must not be negative, NaN or infinite, and its sum must be finite, got "
-            f"{_check.span(given)}: 0 switches a band off"
+            f"band_weight must not be negative, NaN or infinite, got {_check.span(weight)}: "
+            f"0 switches a band off"
         )
-    tiny = torch.finfo(weight.dtype).tiny  # below, the slope of a quotient overflows
-    if bool(((weight < tiny) & (given != 0)).any()):
-        raise ValueError(
-            f"band_weight must be 0, or at least {tiny:.0e}, the least of {weight.dtype}, got "
-            f"{_check.span(given)}: only their ratios count, so divide them by the largest"
-        )
+    largest = weight.detach().amax(-1, keepdim=True)  # first, so that no sum overflows
+    weight = weight / torch.where(largest == 0, 1.0, largest)
+    total = weight.sum(-1, keepdim=True)
+    return (weight / torch.where(total == 0, 1.0, total)).to(dtype)
 
 
 def _error(variance: Tensor, weight: Tensor) -> Tensor:
@@ -166,7 +168,7 @@ class FluxLoss(nn.Module):
     ) -> Tensor:
         """See `flux_loss`."""
         logits = self.bins.read_logits(logits)
-        value = reduce(_flux_score(logits, residual, band_weight, variance), self.reduction)
+        value = _flux_loss(logits, residual, band_weight, variance, self.reduction)
         weight = logits.new_ones(()) if band_weight is None else band_weight
         if torch.compiler.is_compiling() or _check.can_read(weight, logits):  # not within vmap
             self.unusable.copy_((weight.detach() > 0).any(-1).logical_not().sum())

@@ -86,11 +86,11 @@ def invariance_loss(
     """
     check_options(distance, space, bins, temperature)
     read = _values.read_logits if bins is None else bins.read_logits
-    first, second = read(logits), read(logits_transformed, "logits_transformed")
+    logits, other = read(logits), read(logits_transformed, "logits_transformed")
     if rows is not None:
-        first = _select(first, rows)
-    _check.same_shape("logits_transformed", second, first.shape, "logits" if rows is None else ROWS)
-    first, second = first / temperature, second / temperature
+        logits = _select(logits, rows)
+    _check.same_shape("logits_transformed", other, logits.shape, "logits" if rows is None else ROWS)
+    first, second = logits / temperature, other / temperature
     apart = first - second if space == "logits" else first.softmax(-1) - second.softmax(-1)
     if distance == "cramer" and bins is not None:
         value = integral_of_squared_cdf(apart, bins)
@@ -98,8 +98,7 @@ def invariance_loss(
         value = (apart * (first.log_softmax(-1) - second.log_softmax(-1))).sum(-1)
     else:
         value = apart.square().sum(-1)
-    loss = reduce(value, reduction)
-    return _values.refuse_overflow(loss, logits=logits, logits_transformed=logits_transformed)
+    return reduce(value, reduction, logits=logits, logits_transformed=other)
 
 
 def integral_of_squared_cdf(masses: Tensor, bins: RedshiftBins) -> Tensor:

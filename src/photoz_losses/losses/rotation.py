@@ -68,9 +68,9 @@ def rotation_derivative_loss(
     """
     check_options(distance, space, bins, temperature)
     read = _values.read_logits if bins is None else bins.read_logits
-    scaled = read(logits) / temperature
-    speed = _check.at_least_single("derivative", derivative) / temperature
-    _check.same_shape("derivative", speed, scaled.shape, "logits")
+    logits, derivative = read(logits), _check.at_least_single("derivative", derivative)
+    _check.same_shape("derivative", derivative, logits.shape, "logits")
+    scaled, speed = logits / temperature, derivative / temperature
     change = relative = speed
     if space == "probs":
         probs = scaled.softmax(-1)
@@ -82,8 +82,7 @@ def rotation_derivative_loss(
         value = (change * relative).sum(-1)
     else:
         value = change.square().sum(-1)
-    loss = reduce(value, reduction)
-    return _values.refuse_overflow(loss, logits=logits, derivative=derivative)
+    return reduce(value, reduction, logits=logits, derivative=derivative)
 
 
 class RotationDerivativeLoss(nn.Module):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Never
 import torch
 from torch import Tensor, nn
 
-from photoz_losses import _check
+from photoz_losses import _check, _values
 from photoz_losses._calls import typed_as
 from photoz_losses.losses.schedule import HEAVIEST, WeightSchedule
 
@@ -106,7 +106,7 @@ class TotalLoss(nn.Module):
             If something is given by place, if a term lacks a keyword (the error names both), or if
             a keyword that no term takes looks like a misspelt one that a term does.
         ValueError
-            If a term does not give a scalar.
+            If a term does not give a scalar, or (on the CPU) the sum of finite terms overflows.
         """
         if unnamed:
             names = dict.fromkeys(key for takes in self._takes.values() for key in takes)
@@ -127,7 +127,11 @@ class TotalLoss(nn.Module):
                     f"make it with reduction='mean'"
                 )
         weighted = self._weighted(values)
-        total = torch.stack(weighted).sum() if weighted else 0 * next(iter(values.values()))
+        if not weighted:
+            return 0 * next(iter(values.values())), values
+        total = torch.stack(weighted).sum()
+        learned = {} if self.weighting is None else {"weighting": weighted[-1]}
+        _values.refuse_overflow(total, total, **{**values, **learned})
         return total, values
 
     if TYPE_CHECKING:
