@@ -4,9 +4,11 @@
 
 FOLDER must be there, and empty; ``--writers table npz`` kills only these.
 
-Prints the number of kills that hit a writer at work, by writer, as JSON: each was survived. What
-writes one file does so again and again until it is killed, so that the moment lies within a write;
-a table is built in a folder of its own, killed up to three times, then finished.
+Prints the number of kills that hit a writer at work and were survived, by writer, as JSON, and
+what the writers left that is not as it should be: one of these ends its writer's turn, and the
+script with 1. What writes one file does so again and again until it is killed, so that the moment
+lies within a write; a table is built in a folder of its own, killed up to three times, then
+finished.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -33,6 +35,10 @@ from photoz_losses.photometry import FluxTable
 
 TURNS = torch.tensor([[[0.2, 0.3, 0.5]], [[0.7, 0.1, 0.2]]], dtype=torch.float64).expand(2, 2000, 3)
 Write = Callable[[Path, int], Any]
+
+
+class DamageError(Exception):
+    """What a killed writer left is not as it should be."""
 
 
 def forked(job: Callable[[], Any], after: float | None = None) -> bool:
@@ -52,18 +58,21 @@ def forked(job: Callable[[], Any], after: float | None = None) -> bool:
     if os.WIFSIGNALED(status):
         return True
     if os.waitstatus_to_exitcode(status):
-        raise SystemExit("what was not killed failed")
+        raise DamageError("what was not killed failed")
     return False
 
 
-def kill_tables(folder: Path, kills: int, moment: random.Random) -> int:
+def kill_tables(folder: Path, kills: int, moment: random.Random) -> Iterator[int]:
+    """Numbers of kills that were survived, table by table."""
+
     def job(path: Path) -> None:
         build(path, chunk=1)
 
     began = time.perf_counter()
     forked(partial(job, folder / "whole.zarr"))
-    takes, killed = time.perf_counter() - began, 0
+    takes, survived = time.perf_counter() - began, 0
     for number in range(10 * kills):
+        killed = 0
         path = folder / str(number) / TABLE.name
         path.parent.mkdir()
         for _ in range(moment.randint(1, 3)):
@@ -72,12 +81,14 @@ def kill_tables(folder: Path, kills: int, moment: random.Random) -> int:
                 opens(path)
         forked(partial(job, path))
         if chunks(path) != chunks(folder / "whole.zarr"):
-            raise SystemExit(f"{path} is another table")
+            raise DamageError(f"{path} is another table")
         if [item.name for item in path.parent.iterdir()] != [TABLE.name]:
-            raise SystemExit(f"litter beside {path}")
-        if killed >= kills:
-            return killed
-    raise SystemExit("no kill hit a build at work")
+            raise DamageError(f"litter beside {path}")
+        yield killed
+        survived += killed
+        if survived >= kills:
+            return
+    raise DamageError("no kill hit a build at work")
 
 
 def opens(path: Path) -> None:
@@ -86,13 +97,15 @@ def opens(path: Path) -> None:
         table = FluxTable.load(path, mmap=False)
     except ValueError as error:
         if "is not finished" not in str(error):
-            raise SystemExit(f"{path}: {error}") from None
+            raise DamageError(f"{path}: {error}") from None
     else:
         if len(table) != len(SPECTRA):
-            raise SystemExit(f"{path} opened with {len(table)} galaxies")
+            raise DamageError(f"{path} opened with {len(table)} galaxies")
 
 
-def kill_files(write: Write, name: str, folder: Path, kills: int, moment: random.Random) -> int:
+def kill_files(
+    write: Write, name: str, folder: Path, kills: int, moment: random.Random
+) -> Iterator[int]:
     """Two contents in turn: whenever it is killed, the file is one of them, and opens."""
     path, contents = folder / name, set()
     for turn in (0, 1):
@@ -106,11 +119,11 @@ def kill_files(write: Write, name: str, folder: Path, kills: int, moment: random
     for _ in range(kills):
         forked(job, 0.05 + moment.uniform(0, 0.2))
         if path.read_bytes() not in contents:
-            raise SystemExit(f"{path} is neither of the files that were written")
+            raise DamageError(f"{path} is neither of the files that were written")
+        yield 1
     forked(partial(write, path, 0))
     if len(contents) != 2 or path.read_bytes() not in contents:
-        raise SystemExit(f"{path} is another file after all")
-    return kills
+        raise DamageError(f"{path} is another file after all")
 
 
 def write_predictions(path: Path, turn: int) -> None:
@@ -180,16 +193,27 @@ def main() -> None:
     FluxTable.build(SPECTRA, **in_memory())  # what is loaded on first use, before the forks
     predict(options.folder / "first.npz")
     load_predictions(options.folder / "first.npz")
-    each, survived = -(-options.kills // len(options.writers)), {}
+    each = -(-options.kills // len(options.writers))
+    survived, lost = dict.fromkeys(options.writers, 0), []
     for name in options.writers:
         folder, moment = options.folder / name.replace(" ", "_"), random.Random(options.seed)
         folder.mkdir()
-        if name == "table":
-            survived[name] = kill_tables(folder, each, moment)
-        else:
-            writer, file = FILES[name]
-            survived[name] = kill_files(writer(), file, folder, each, moment)
-    print(json.dumps(survived | {"total": sum(survived.values())}))
+        try:
+            for number in turns(name, folder, each, moment):
+                survived[name] += number
+        except DamageError as error:
+            lost.append(f"{name}: {error}")
+    total = {"total": sum(survived.values())}
+    print(json.dumps({"survived": survived | total, "lost": lost}))
+    sys.exit(bool(lost))
+
+
+def turns(name: str, folder: Path, kills: int, moment: random.Random) -> Iterator[int]:
+    """The kills of one writer that were survived, as they come."""
+    if name == "table":
+        return kill_tables(folder, kills, moment)
+    writer, file = FILES[name]
+    return kill_files(writer(), file, folder, kills, moment)
 
 
 def in_memory() -> dict[str, Any]:

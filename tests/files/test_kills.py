@@ -21,8 +21,8 @@ def kill(folder: Path, kills: int, writers: list[str]) -> dict[str, int]:
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, places))},
         capture_output=True, text=True,
     )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    counts: dict[str, int] = json.loads(run.stdout.splitlines()[-1])
+    assert run.returncode == 0, run.stdout + run.stderr
+    counts: dict[str, int] = json.loads(run.stdout.splitlines()[-1])["survived"]
     return counts
 
 
