@@ -278,6 +278,29 @@ def test_band_weights_of_every_size_that_float32_holds_have_a_loss(scale, varian
     torch.testing.assert_close(got, expected, rtol=1e-6 if scale > 1e-40 else 1e-2, atol=0.0)
 
 
+def test_the_weights_of_one_galaxy_say_nothing_of_anothers():
+    weight = torch.tensor([[1e30, 3e30], [1e-30, 3e-30]])
+    residual = torch.tensor([0.2, 0.6]).expand(2, 4, 2)
+    got = flux_loss(logits_of(2).float(), residual, weight, reduction="none")
+    torch.testing.assert_close(got, torch.tensor([0.5, 0.5]))
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_a_loss_that_overflows_is_refused_unless_it_came_of_the_network(weight):
+    huge = torch.full_like(RESIDUAL, 2e38)
+    with pytest.raises(ValueError, match="logits and residual must give a loss"):
+        flux_loss(LOGITS, huge, weight, reduction="sum")
+    for diverged in (LOGITS.log(), torch.full_like(LOGITS, torch.nan)):
+        assert flux_loss(diverged, huge, weight, reduction="sum").isnan()
+    assert flux_loss(LOGITS, huge / 0.0, weight).isinf()
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 0), (2, 3, 3), (3, 4, 3), (2, 4)])
+def test_a_residual_without_bands_or_of_another_shape_is_refused(shape):
+    with pytest.raises(ValueError, match=r"the shape \(2, 4, B\) of logits and B bands"):
+        flux_loss(LOGITS, torch.zeros(shape))
+
+
 def test_a_band_of_a_weight_too_small_beside_the_largest_counts_as_nothing():
     weight = torch.tensor([[1.0, 1e-60]] * 2).double()
     residual = torch.tensor([0.25, 1e30]).expand(2, 4, 2)
