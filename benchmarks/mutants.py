@@ -3,6 +3,7 @@
     python benchmarks/mutants.py                # all modules: an hour of one core
     python benchmarks/mutants.py losses/cde.py  # one of them; the results of the others stay
     python benchmarks/mutants.py --survivors    # those of the last run only, after new tests
+    python benchmarks/mutants.py --explain      # nothing is run: reads mutants.toml again
 
 mutmut writes every function of `MODULES` again and again, each time with one change: ``+`` for
 ``-``, ``<=`` for ``<``, an argument left out or None, another number, another name. A change is
@@ -33,7 +34,7 @@ import tempfile
 import time
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -286,13 +287,32 @@ class Run:
 
 def survivors_of(verdicts: dict[Mutant, int]) -> list[dict[str, Any]]:
     """Every survivor, with the reason where one is known."""
+    return explained(
+        {"line": mutant.line} | mutant.change()
+        for mutant, code in verdicts.items()
+        if code in (SURVIVED, UNCALLED)
+    )
+
+
+def explained(survivors: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same survivors, each with the reason that mutants.toml has for it."""
     known = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())["survivor"]
     reasons = {tuple(entry[key] for key in CHANGE): entry["why"] for entry in known}
     return [
-        {"line": mutant.line} | mutant.change() | {"why": reasons.get(mutant.key(), UNEXPLAINED)}
-        for mutant, code in verdicts.items()
-        if code in (SURVIVED, UNCALLED)
+        survivor | {"why": reasons.get(tuple(survivor[key] for key in CHANGE), UNEXPLAINED)}
+        for survivor in survivors
     ]
+
+
+def explain() -> None:
+    """Put the reasons of mutants.toml into the kept results, whose mutants stay as they were."""
+    kept = measure.read("mutants")
+    kept["survivors"] = explained(kept["survivors"])
+    left = Counter(row["module"] for row in kept["survivors"] if row["why"] == UNEXPLAINED)
+    for module, row in kept["rows"].items():
+        row["unexplained"] = left[module]
+    (measure.RESULTS / "mutants.json").write_text(json.dumps(kept, indent=2) + "\n")
+    print(f"{left.total()} unexplained")
 
 
 def row_of(verdicts: dict[Mutant, int], survivors: list[dict[str, Any]]) -> dict[str, Any]:
@@ -335,8 +355,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("modules", nargs="*", default=list(MODULES), help=", ".join(MODULES))
     parser.add_argument("--survivors", action="store_true", help="of the last run; writes nothing")
+    parser.add_argument("--explain", action="store_true", help="the kept survivors anew")
     parser.add_argument("--at-once", type=int, default=1, help="mutants")
     options = parser.parse_args()
+    if options.explain:
+        explain()
+        return
 
     def only_say(module: str, verdicts: dict[Mutant, int]) -> None:
         print(module, Counter(verdicts.values()), flush=True)
