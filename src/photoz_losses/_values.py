@@ -56,7 +56,7 @@ def refuse_overflow(loss: Tensor, values: Tensor, /, **given: Tensor) -> None:
     blameless = torch.ones_like(finite)
     for value in given.values():
         blameless = blameless & value.isfinite().reshape(*values.shape, -1).all(-1)
-    if bool(finite.all() | (blameless & ~finite).any()):
+    if bool((blameless & ~finite).any() | (finite.all() & loss.isinf().any())):
         spans = (_check.span(value[value.isfinite()]) for value in given.values())
         found = " and ".join(spans)
         raise ValueError(

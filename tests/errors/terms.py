@@ -157,6 +157,10 @@ for fault, call, *says in (
     ),
     ("cross_entropy: logits", lambda: cross_entropy(ENDS, Z, BINS), "logits", "-3e+38 to 3e+38"),
     (
+        "RedshiftCrossEntropy: sum of losses",
+        lambda: RedshiftCrossEntropy(BINS, reduction="sum")(ENDS / 2, Z.max().expand(2)), "1.5e+38",
+    ),
+    (
         "cross_entropy: label_smoothing's logits",
         lambda: cross_entropy(ENDS, Z, BINS, label_smoothing=0.1), "logits", "-3e+38 to 3e+38",
     ),

@@ -69,8 +69,9 @@ def cross_entropy(
     value = -log_probs.gather(-1, index.unsqueeze(-1)).squeeze(-1)
     if label_smoothing > 0:
         value = (1 - label_smoothing) * value - label_smoothing * log_probs.mean(-1)
-    _values.refuse_overflow(value, value, logits=logits)
-    return reduce(value * nan_where_unknown(place, value), reduction)
+    loss = reduce(value * nan_where_unknown(place, value), reduction)
+    _values.refuse_overflow(loss, value, logits=logits)
+    return loss
 
 
 def _check_smoothing(label_smoothing: float) -> None:
