@@ -119,7 +119,11 @@ class Bench:
         return {"logits": self.model(self.view(self.images))}
 
     def views(self, **how: Any) -> Callable[[], Inputs]:
-        return lambda: two_views(self.model, self.images, self.view, **how)._asdict()
+        def both() -> Inputs:
+            logits, other, rows = two_views(self.model, self.images, self.view, **how)
+            return {"logits": logits, "logits_transformed": other, "rows": rows}
+
+        return both
 
     def derivative(self) -> Inputs:
         logits, derivative = rotation_derivative(self.network, self.images)

@@ -97,7 +97,8 @@ def inputs(
     if mode.derivative:
         logits, derivative = rotation_derivative(model, image, ebv)
         return {"logits": logits, "derivative": derivative}
-    return two_views(model, image, VIEWS["both"], ebv, **mode.how)._asdict()
+    logits, other, rows = two_views(model, image, VIEWS["both"], ebv, **mode.how)
+    return {"logits": logits, "logits_transformed": other, "rows": rows}
 
 
 def train(

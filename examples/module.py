@@ -127,8 +127,8 @@ class PhotozModule(L.LightningModule):
         image = jittered(batch["image"], self.config.side, self.config.jitter)
         ebv = batch["ebv"]
         if "invariance" in self.loss.weights and self.loss.active("invariance"):
-            views = two_views(self, image, self.view, ebv, detach=self.config.detach)
-            inputs |= views._asdict()
+            logits, other, rows = two_views(self, image, self.view, ebv, detach=self.config.detach)
+            inputs |= {"logits": logits, "logits_transformed": other, "rows": rows}
         else:
             inputs["logits"] = self(self.view(image) if self.config.augmented else image, ebv)
         total, terms = self.loss(**inputs)

@@ -22,7 +22,7 @@ View = Callable[..., Any]
 
 
 class Views(NamedTuple):
-    """What `two_views` gives; ``loss(**views._asdict(), z_spec=z_spec)`` for `TotalLoss`."""
+    """What `two_views` gives: what `InvarianceLoss` takes, under the same names."""
 
     logits: Tensor
     """Of the images, shape (N, C)."""
@@ -101,13 +101,14 @@ def two_views(
     Examples
     --------
     >>> import torch
-    >>> from photoz_losses import InvarianceLoss, TotalLoss, two_views
+    >>> from photoz_losses import InvarianceLoss, two_views
     >>> from photoz_losses.transforms import RandomDihedral
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(80, 3))
     >>> views = two_views(model, torch.rand(8, 5, 4, 4), RandomDihedral(), fraction=0.25)
     >>> views.logits.shape, views.logits_transformed.shape, views.rows.shape
     (torch.Size([8, 3]), torch.Size([2, 3]), torch.Size([2]))
-    >>> total, _ = TotalLoss({"invariance": (1.0, InvarianceLoss())})(**views._asdict())
+    >>> InvarianceLoss()(*views).shape
+    torch.Size([])
     """
     check_images(images)
     _check.calls("model", model)
