@@ -7,7 +7,6 @@ SDSS fluxes, 180 bins on [0, 0.4], of the galaxies that it has not seen; one see
 own function is called, as its documentation says.
 """
 
-import argparse
 import logging
 
 import numpy as np
@@ -16,7 +15,7 @@ from cdetools.cde_loss import cde_loss as theirs_cde_loss
 from cdetools.cdf_coverage import cdf_coverage
 from cdetools.hpd_coverage import hpd_coverage
 from measure import save
-from mistakes import BINS, prepare, trained
+from mistakes import BINS, arguments, prepare, trained
 from qp.metrics import concrete_metric_classes as rail
 from torch import Tensor
 
@@ -138,10 +137,7 @@ def of_presets(probs: Tensor, z_spec: Tensor) -> Rows:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = arguments(__doc__.split("\n")[0])
     data = prepare(options.seed)
 
     def plain(logits: Tensor, z: Tensor) -> Tensor:

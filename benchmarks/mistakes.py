@@ -41,6 +41,14 @@ class Data(NamedTuple):
     z_unseen: Tensor
 
 
+def arguments(description: str) -> argparse.Namespace:
+    """Of the command line: what the densities depend on."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
 def prepare(seed: int) -> Data:
     train, _, test = split(load_photometry(), seed=seed)
     inputs, unseen = features(train), features(test)
@@ -220,10 +228,7 @@ def half_precision(z_spec: Tensor) -> Rows:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = arguments(__doc__.split("\n")[0])
     data = prepare(options.seed)
 
     def plain(logits: Tensor, z: Tensor) -> Tensor:
