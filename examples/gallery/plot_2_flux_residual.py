@@ -25,11 +25,14 @@ photometry = SyntheticPhotometry(FilterSet.from_speclite("sdss2010-*"), waveleng
 residual, band_weight = flux_residual(photometry, spectra, z_spec, bins)
 print(residual.shape, band_weight.shape)
 
-figure, axes = pyplot.subplots(1, 5, figsize=(11, 3.2), sharey=True, layout="constrained")
-for ax, name, band in zip(axes, "ugriz", residual.unbind(-1), strict=True):
-    ax.plot(bins.centers, band.T)
+figure, axes = pyplot.subplots(2, 3, figsize=(7.5, 5), sharey=True, layout="constrained")
+*panels, last = axes.flat
+for ax, name, band in zip(panels, "ugriz", residual.unbind(-1), strict=True):
+    lines = ax.plot(bins.centers, band.T)
     ax.axvline(0.1, color="0.7", lw=0.8)
-    ax.set(title=f"${name}$", xlabel="redshift of the bin", ylim=(-1, 1.5))
-axes[0].set_ylabel("residual of the flux")
-axes[-1].legend([f"template {k}" for k in range(1, 6)], frameon=False, fontsize=8)
+    ax.set(title=f"${name}$", ylim=(-1, 1.5))
+figure.supxlabel("redshift of the bin")
+figure.supylabel("residual of the flux")
+last.axis("off")
+last.legend(lines, [f"template {k}" for k in range(1, 6)], frameon=False, loc="center")
 pyplot.show()
