@@ -567,7 +567,7 @@ def test_a_damaged_hdf5_is_an_error_or_passes_every_check(tmp_path, packed):
 def test_what_a_file_would_lose_is_refused(tmp_path):
     bins, probs = RedshiftBins.uniform(0.0, 0.4, 4), torch.full((2, 4), 0.25)
     path = tmp_path / "predictions.npz"
-    with pytest.raises(TypeError, match="a masked array would lose its mask"):
+    with pytest.raises(TypeError, match=r"must have no mask, got MaskedArray: .* \w+\.filled"):
         save_predictions(path, probs, bins, r=np.ma.masked_array([17.0, 18.0], [True, False]))
     with pytest.raises(ValueError, match="without slash or NUL"):
         save_predictions(path, probs, bins, **{"a\0b": [1.0, 2.0]})
@@ -585,7 +585,7 @@ def test_what_a_file_would_lose_is_refused(tmp_path):
         ({"object_id": ["\ud800", "b"]}, ValueError, "object_id must be text of UTF-8"),
         ({"object_id": [[1], [1, 2]]}, ValueError, "rows of unequal lengths"),
         ({"r": [[1], [1, 2]]}, ValueError, "rows of unequal lengths"),
-        ({"r": torch.ones(2).to_sparse()}, TypeError, r"call \.to_dense\(\)"),
+        ({"r": torch.ones(2).to_sparse()}, TypeError, r"call r\.to_dense\(\)"),
         ({"r" * 70000: [1, 2]}, ValueError, "columns must have names of their own"),
         ({"\ud800": [1, 2]}, ValueError, "columns must have names of their own"),
     ],

@@ -110,18 +110,53 @@ def several(name: str, values: Any, of: str) -> Iterable[Any]:
     return values
 
 
-def numbers(name: str, values: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """`values` (numbers, nested sequences, arrays, tensors) in float64; TypeError otherwise."""
+def unmasked(name: str, values: Any) -> Any:
+    """`values` themselves where neither they nor parts of them have a mask; TypeError otherwise.
+
+    NumPy and torch drop the mask of another's array, and read what it hides.
+    """
+    nested = isinstance(values, list | tuple)
+    kinds = set(map(type, values)) if nested else {type(values)}
+    for kind in kinds:
+        if not (issubclass(kind, np.ma.MaskedArray) or hasattr(kind, "unmasked")):  # astropy's
+            continue
+        mend = "leave out what is hidden"
+        if not nested and values.ndim:
+            known = "compressed()" if hasattr(kind, "compressed") else f"unmasked[~{name}.mask]"
+            fill = "nan" if values.dtype.kind == "f" else "..."
+            mend += f", {name}.{known}, or mark it, {name}.filled({fill})"
+        raise TypeError(f"{name} must have no mask, got {kind.__name__}: {mend}")
+    if kinds & {list, tuple}:
+        for part in values:
+            unmasked(name, part)
+    return values
+
+
+def numbers(
+    name: str, values: Any, *, kinds: str = "biuf"
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """`values` (numbers, nested sequences, arrays, tensors) in float64; TypeError otherwise.
+
+    `kinds` are those of NumPy's types that count as numbers.
+    """
     if isinstance(values, Tensor):
         values = dense(name, values).detach().cpu()
         known = values.is_complex() or values.dtype in (*FLOATING, *INTEGRAL)
         values = (values if known and values.dtype != torch.bfloat16 else values.float()).numpy()
+    if hasattr(unmasked(name, values), "to_value"):  # astropy's, whose unit NumPy drops
+        try:
+            values = values.to_value("")
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{name} must have no unit, got numbers in {values.unit}: call {name}.to_value(...)"
+            ) from None
     try:
         found = np.asarray(values)
     except (ValueError, TypeError):
         found = np.array(None)
-    if found.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be numbers, got {shown(values)}")
+    if found.dtype.kind not in kinds:
+        got = found.dtype if isinstance(values, np.ndarray) else shown(values)
+        raise TypeError(f"{name} must be numbers, got {got}")
     return np.array(found, dtype=np.float64)
 
 
@@ -286,7 +321,7 @@ def increasing(name: str, values: Any, *, at_least: int, unit: str | None = None
     With `unit`, an astropy Quantity is converted to it.
     """
     if unit is not None and hasattr(values, "to_value"):
-        values = values.to_value(unit)
+        values = unmasked(name, values).to_value(unit)
     vector = torch.from_numpy(numbers(name, values))
     if vector.ndim != 1 or len(vector) < at_least:
         raise ValueError(

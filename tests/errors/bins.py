@@ -1,6 +1,8 @@
 """Bad input: redshift bins, and what every reader of masses asks of them."""
 
+import numpy as np
 import torch
+from astropy import units
 from errors.table import BINS, INF, LOGITS, NAN, PROBS, Cases, Z
 
 from photoz_losses import RedshiftBins, metrics, rebin
@@ -25,6 +27,21 @@ for name, edges, says in (
 ):
     case(f"bins: edges {name}", lambda e=edges: RedshiftBins(e), ValueError, "edges", *says)
 
+HIDDEN = np.ma.array([0.0, 9.99, 0.4], mask=[False, True, False])
+for name, edges, *says in (
+    ("masked", HIDDEN, "mask", "edges.compressed()"),
+    ("masked in a list", [0.0, np.ma.masked, 0.4], "mask", "leave out"),
+    ("in Mpc", [0.0, 0.2, 0.4] * units.Mpc, "no unit", "Mpc", "edges.to_value"),
+):
+    case(f"bins: edges {name}", lambda e=edges: RedshiftBins(e), TypeError, "edges", *says)
+case(
+    "bins.from_quantiles: masked",
+    lambda: RedshiftBins.from_quantiles(HIDDEN, 1), TypeError, "z_spec", "mask", "compressed()",
+)  # fmt: skip
+case(
+    "bins.quantile: masked",
+    lambda: BINS.quantile(PROBS, HIDDEN[:2]), TypeError, "q must have no mask", "q.compressed()",
+)  # fmt: skip
 case(
     "bins: edges sparse",
     lambda: RedshiftBins(torch.eye(3).to_sparse()),

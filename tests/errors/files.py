@@ -3,7 +3,11 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
+from astropy import units
+from astropy.table import MaskedColumn
+from astropy.utils.masked import Masked
 from errors.table import (
     BINS,
     FLUX,
@@ -24,6 +28,7 @@ from photoz_losses.photometry import FluxTable, Spectra
 from photoz_losses.report import write_report
 
 HERE = Path(__file__).parent
+HIDDEN = np.ma.array([0.1, 0.2], mask=[False, True])
 case = Cases()
 
 
@@ -51,6 +56,22 @@ for fault, call, error, *says in (
         "z_spec",
         "float16",
         "digits",
+    ),
+    ("z_spec masked", lambda: saved(z_spec=HIDDEN), TypeError, "z_spec", "mask", "compressed()"),
+    (
+        "column masked",
+        lambda: saved(r=Masked(HIDDEN)),
+        TypeError,
+        "r must have no mask",
+        "r.filled",
+    ),
+    (
+        "ids masked",
+        lambda: saved(object_id=HIDDEN > 0),
+        TypeError,
+        "object_id",
+        "no mask",
+        "filled(...)",
     ),
     ("path a number", lambda: save_predictions(5, PROBS, BINS), TypeError, "path", "Path", "5"),
     ("path NUL", lambda: save_predictions("a\0", PROBS, BINS), ValueError, "path", "NUL"),
@@ -162,6 +183,22 @@ for fault, call, error, *says in (
     (
         "z_spec None",
         lambda: table(["a.fits"], z_spec={"a.fits": None}), TypeError, "z_spec['a.fits']", "None",
+    ),
+    *(
+        (
+            f"z_spec {fault}",
+            lambda z=z: table(["a.fits"], z_spec={"a.fits": z}),
+            TypeError, "z_spec['a.fits']", *says,
+        )
+        for fault, z, *says in (
+            ("masked", np.ma.masked, "no mask", "leave out"),
+            ("masked in a column", MaskedColumn(HIDDEN)[1], "no mask", "MaskedConstant"),
+            ("masked by astropy", Masked(HIDDEN)[1], "no mask", "MaskedNDArray"),
+            ("masked with a unit", Masked(0.1, True) * units.one, "no mask", "MaskedQuantity"),
+            ("a velocity", 900 * units.km / units.s, "no unit", "km / s", "to_value"),
+            ("True", True, "numbers", "True"),
+            ("a tensor of bool", torch.tensor(True), "numbers", "bool"),
+        )
     ),
     (
         "z_spec of many",

@@ -21,17 +21,13 @@ def read_rows(probs: Tensor, bins: RedshiftBins) -> Tensor:
     return probs
 
 
-def to_array(value: Any) -> Array:
+def to_array(name: str, value: Any) -> Array:
     """NumPy array of a tensor or of anything like an array; bfloat16 as float32."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError("a masked array would lose its mask: fill it, with NaN say")
     if isinstance(value, Tensor):
-        if value.layout != torch.strided:
-            raise TypeError(f"a tensor of {value.layout} is no array: call .to_dense()")
-        value = value.detach().cpu()
+        value = _check.dense(name, value).detach().cpu()
         value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
     try:
-        array: Array = np.asarray(value)
+        array: Array = np.asarray(_check.unmasked(name, value))
     except ValueError as error:
-        raise ValueError(f"rows of unequal lengths are no array: {error}") from None
+        raise ValueError(f"{name}: rows of unequal lengths are no array: {error}") from None
     return array

@@ -90,7 +90,7 @@ def save_predictions(
         For HDF5 without h5py.
     TypeError
         If `probs` is not floating-point, `z_spec` not float32 or float64, a column is not of
-        numbers (names are `object_id`), or `path` is no path.
+        numbers (names are `object_id`), an array has a mask, or `path` is no path.
     OSError
         If the disk is full or the folder read-only.
 
@@ -111,10 +111,10 @@ def save_predictions(
     masses = read_rows(probs, bins)
     if masses.dtype == torch.bfloat16:  # whose sums, off by rounding, float32 would not excuse
         masses = bins.read_probs(masses)
-    arrays = {"probs": to_array(masses), "edges": to_array(bins.edges)}
+    arrays = {"probs": to_array("probs", masses), "edges": to_array("edges", bins.edges)}
     if isinstance(z_spec, Tensor):
         _check.redshift("z_spec", z_spec)  # before bfloat16 becomes float32
-    arrays |= {} if z_spec is None else {"z_spec": to_array(z_spec)}
+    arrays |= {} if z_spec is None else {"z_spec": to_array("z_spec", z_spec)}
     arrays |= {} if object_id is None else {"id": _ids(object_id)}
     taken = sorted(
         name
@@ -129,7 +129,7 @@ def save_predictions(
             f"columns must have names of their own, without slash or NUL, that both formats keep; "
             f"got {', '.join(repr(name[:40]) for name in taken)}"
         )
-    arrays |= {name: to_array(column) for name, column in columns.items()}
+    arrays |= {name: to_array(name, column) for name, column in columns.items()}
     path = _check.path("path", path)
     _read(path, arrays)  # what cannot be read is not written
     with replacing(path) as part:
@@ -138,7 +138,7 @@ def save_predictions(
 
 def _ids(object_id: Any) -> Array:
     """Ids as an array; TypeError for others than text and integers, ValueError for bad text."""
-    ids = to_array(object_id)
+    ids = to_array("object_id", object_id)
     if ids.dtype.kind not in "iuUS":
         got = _check.shown(object_id) if ids.dtype.kind == "O" else ids.dtype
         raise TypeError(f"object_id must be of integers or strings, got {got}")

@@ -55,8 +55,8 @@ def to_qp(probs: Tensor, bins: RedshiftBins) -> Any:
         probs = probs / probs.sum(-1, keepdim=True)
     if not len(probs):
         raise ValueError("probs is empty: qp holds no ensemble without densities")
-    data = {"bins": to_array(bins.edges), "pdfs": to_array(probs / bins.widths), "norm": False}
-    return qp.Ensemble(qp.hist, data=data)
+    edges, density = to_array("edges", bins.edges), to_array("probs", probs / bins.widths)
+    return qp.Ensemble(qp.hist, data={"bins": edges, "pdfs": density, "norm": False})
 
 
 def from_qp(ensemble: Any, bins: RedshiftBins, *, max_outside: float = 1e-6) -> Tensor:
@@ -103,7 +103,7 @@ def from_qp(ensemble: Any, bins: RedshiftBins, *, max_outside: float = 1e-6) -> 
         raise TypeError(f"ensemble must be a qp.Ensemble, got {type(ensemble).__name__}")
     if not 0 <= _check.number("max_outside", max_outside) <= 1:
         raise ValueError(f"max_outside must lie in [0, 1], got {max_outside}")
-    edges = to_array(_check.instance("bins", bins, RedshiftBins).edges)
+    edges = to_array("edges", _check.instance("bins", bins, RedshiftBins).edges)
     mass = _masses_of_histograms(ensemble, edges)
     if mass is None:
         mass = np.diff(np.reshape(_cdf(ensemble, edges), (-1, len(edges))), axis=-1)

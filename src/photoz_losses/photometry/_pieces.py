@@ -164,7 +164,7 @@ def _path(path: Any) -> Path:
 
 
 def _redshift(name: str, value: Any) -> float:
-    found = _check.numbers(f"z_spec[{name!r}]", value)
+    found = _check.numbers(f"z_spec[{name!r}]", value, kinds="iuf")
     if found.ndim:
         raise ValueError(f"z_spec[{name!r}] must be one number, got shape {found.shape}")
     return found.item()
