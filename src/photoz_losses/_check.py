@@ -1,7 +1,7 @@
 """What every room asks of its arguments: shapes always, values only where looking costs nothing."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
@@ -21,7 +21,9 @@ def shown(value: object) -> str:
     """`value` as an error shows it: as it is written where that is short, else its type."""
     if isinstance(value, Tensor | np.ndarray):
         return f"a {type(value).__name__} of shape {tuple(value.shape)}"
-    written = repr(value) if isinstance(value, str | bytes | Real | None) else ""
+    known = isinstance(value, str | bytes | Real | None)
+    known = known and not (isinstance(value, int) and abs(value) >> 128)  # Python may write no such
+    written = repr(value) if known else ""
     return written if 0 < len(written) <= 40 else type(value).__name__
 
 
@@ -75,16 +77,39 @@ def mapping(name: str, value: Any) -> Mapping[Any, Any]:
     return value
 
 
+def is_kept(text: str, encode: Callable[[str], bytes] = str.encode) -> bool:
+    """Whether files and pictures keep `text`: no NUL, no lone surrogate, which has no bytes."""
+    try:
+        return b"\0" not in encode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def text(name: str, value: Any) -> str:
+    """`value` as a str where it is text that is kept; TypeError, ValueError otherwise."""
+    if not is_kept(instance(name, value, str)):
+        raise ValueError(f"{name} must be text of UTF-8 without NUL, got {value!r}")
+    return str(value)
+
+
+def object_id(name: str, value: Any) -> str:
+    """`value`, one of the ids `name`, as text; TypeError, ValueError where it is none."""
+    if not isinstance(value, str | Integral) or isinstance(value, bool):
+        mend = ": call .decode() on each" if isinstance(value, bytes) else ""
+        raise TypeError(f"{name} must be text or integers, got {shown(value)}{mend}")
+    if isinstance(value, Integral) and not -(2**63) <= int(value) < 2**64:
+        raise ValueError(f"{name} must be text, or integers of 64 bits, got {shown(value)}")
+    if not (written := str(value)):
+        raise ValueError(f"{name} must be text that is not empty, got '': leave that galaxy out")
+    return text(name, written)
+
+
 def path(name: str, value: Any) -> Path:
     """`value` as a Path where it can be one; TypeError, ValueError if not."""
     written = value.__fspath__() if isinstance(value, PathLike) else value
     if not isinstance(written, str):
         raise TypeError(f"{name} must be a str or a Path, got {shown(value)}")
-    try:
-        kept = b"\0" not in os.fsencode(written)
-    except UnicodeEncodeError:  # a lone surrogate has no bytes
-        kept = False
-    if not kept:
+    if not is_kept(written, os.fsencode):
         raise ValueError(f"{name} must be text of UTF-8 without NUL, got {shown(written)}")
     return Path(written)
 

@@ -127,6 +127,8 @@ def test_integers_and_other_alphabets_are_names():
     assert build(object_ids=np.arange(COUNT) + 2**60).object_ids[0] == str(2**60)
     greek = [f"α{number}" for number in range(COUNT)]
     assert build(object_ids=greek).object_ids.tolist() == greek
+    longest = ["δ" * 31 + f"{number:02}" for number in range(COUNT)]  # 64 bytes
+    assert build(object_ids=longest).object_ids.tolist() == longest
 
 
 # Errors of the source ----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,20 +78,22 @@ def save_predictions(
         True redshifts; NaN where one is unknown. They may lie outside the bins. There, as at NaN,
         no score is defined: scores and the report refuse such galaxies and count them (or answer
         NaN, with bins of ``validate=False``).
-    object_id : array of integers or strings, shape (N,), optional
+    object_id : array or list of integers or strings, shape (N,), optional
+        Bytes, as FITS has names, are no strings: ``np.char.decode(names)``.
     **columns : Tensor or array of numbers, shape (N,)
         A magnitude, say: ``magnitude=r``.
 
     Raises
     ------
     ValueError
-        If the suffix is another, shapes disagree, rows are no masses, a redshift is infinite, or a
-        column has the name of one of the arrays.
+        If the suffix is another, shapes disagree, rows are no masses, a redshift is infinite, an id
+        is empty or no text of UTF-8, or a column has the name of one of the arrays.
     ImportError
         For HDF5 without h5py.
     TypeError
         If `probs` is not floating-point, `z_spec` not float32 or float64, a column is not of
-        numbers (names are `object_id`), an array has a mask, or `path` is no path.
+        numbers (names are `object_id`), an id is neither text nor an integer, an array has a mask,
+        or `path` is no path.
     OSError
         If the disk is full or the folder read-only.
 
@@ -121,7 +124,7 @@ def save_predictions(
         for name in columns
         if {name} & {*OWN, "", ".", "file", "allow_pickle"}
         or "/" in name
-        or not _is_kept(name)
+        or not _check.is_kept(name)
         or len(name.encode()) > LONGEST
     )
     if taken:
@@ -137,22 +140,18 @@ def save_predictions(
 
 
 def _ids(object_id: Any) -> Array:
-    """Ids as an array; TypeError for others than text and integers, ValueError for bad text."""
+    """Ids as an array of integers, or of text where one of them is text; errors for any other."""
     ids = to_array("object_id", object_id)
-    if ids.dtype.kind not in "iuUS":
-        got = _check.shown(object_id) if ids.dtype.kind == "O" else ids.dtype
-        raise TypeError(f"object_id must be of integers or strings, got {got}")
-    given = object_id if isinstance(object_id, list | tuple) else ids.ravel().tolist()
-    if ids.dtype.kind in "US" and any(not _is_kept(text) for text in given):
-        raise ValueError("object_id must be text of UTF-8 without NUL, that both formats keep")
-    return ids
-
-
-def _is_kept(text: Any) -> bool:
-    """Whether files keep it: without NUL, and without a lone surrogate, which has no bytes."""
-    if isinstance(text, bytes):
-        return b"\0" not in text
-    return "\0" not in str(text) and str(text).encode(errors="replace").decode() == str(text)
+    listed = isinstance(object_id, list | tuple)  # whose array may be of another kind
+    if ids.dtype.kind in "iu" and not listed:
+        return ids
+    given = object_id if listed else ids.ravel().tolist()
+    for one in given:
+        _check.object_id("object_id", one)
+    found = ids if ids.dtype.kind in "iuU" else np.array(given)  # pandas has text as objects
+    if found.dtype.kind not in "iuU":
+        raise TypeError(f"object_id must fit one type of integers, or be text, got {found.dtype}")
+    return found.reshape(ids.shape)
 
 
 def load_predictions(path: str | Path) -> Predictions:

@@ -1,7 +1,6 @@
 """Names of galaxies as a table keeps them: text of so many bytes, no two alike."""
 
 from collections.abc import Iterable, Iterator, Mapping, Set
-from numbers import Integral
 from typing import Any
 
 from photoz_losses import _check
@@ -11,6 +10,7 @@ ID_BYTES = 64  # room for the name of a galaxy on disk
 
 def names_of(object_ids: Iterable[str | int]) -> Iterable[str]:
     """Ids as text: a list where there are as many as can be counted, else one after another."""
+    _check.unmasked("object_ids", object_ids)
     if hasattr(object_ids, "tolist"):
         object_ids = object_ids.tolist()
     if isinstance(object_ids, str | bytes) or not isinstance(object_ids, Iterable):
@@ -27,13 +27,8 @@ def names_of(object_ids: Iterable[str | int]) -> Iterable[str]:
 
 def name_of(object_id: Any) -> str:
     """An id as text that a table keeps; TypeError or ValueError for any other."""
-    if not isinstance(object_id, str | Integral) or isinstance(object_id, bool):
-        raise TypeError(f"object_ids must be text or integers, got {_check.shown(object_id)}")
-    name = str(object_id)
-    encoded = name.encode(errors="replace")  # a lone surrogate has no bytes
-    if "\0" in name or encoded.decode() != name:
-        raise ValueError(f"object_ids must be text of UTF-8 without NUL, got {name!r}")
-    if len(encoded) > ID_BYTES:
+    name = _check.object_id("object_ids", object_id)
+    if len(name.encode()) > ID_BYTES:
         raise ValueError(f"object_ids must fit {ID_BYTES} bytes, got {name!r}: shorten it")
     return name
 
