@@ -1,5 +1,6 @@
 """Bad input: files, reports and tables."""
 
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,7 +29,16 @@ from photoz_losses.photometry import FluxTable, Spectra
 from photoz_losses.report import write_report
 
 HERE = Path(__file__).parent
+ROWS = torch.tensor([0, 1])
 HIDDEN = np.ma.array([0.1, 0.2], mask=[False, True])
+
+
+def quantized(values):
+    with warnings.catch_warnings():  # of torch, about its own function
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.quantize_per_tensor(values, 0.1, 0, torch.qint8)
+
+
 IDS = {  # that no file has: one at a time, with what is said of it
     "NaN": (NAN, TypeError, "text or integers", "nan"),
     "a fraction": (1.5, TypeError, "text or integers", "1.5"),
@@ -255,9 +265,30 @@ for fault, call, error, *says in (
     ("a mask of others", lambda: table()[Z[:1] > 0], IndexError, "mask", "(2,)", "(1,)"),
     ("rows of fractions", lambda: table()[Z], IndexError, "index", "integers", "float32"),
     ("a word for a row", lambda: table()["a"], IndexError, "index", "integers", "'a'"),
+    (
+        "a mask of the galaxies in another shape",
+        lambda: table()[Z.unsqueeze(-1) > 0], IndexError, "mask", "(2,)", "(2, 1)",
+    ),
+    ("complex rows", lambda: table()[Z * 1j], IndexError, "index", "integers", "complex64"),
+    ("bools among rows", lambda: table()[[0, True]], IndexError, "index", "mask", "both"),
+    ("a row beyond 64 bits", lambda: table()[[0, 2**70]], IndexError, f"index {2**70}", "2 gal"),
+    ("a row none can write", lambda: table()[[-(10**5000)]], IndexError, "index int", "2 gal"),
+    (
+        "an unsigned row too large",
+        lambda: table()[np.array([2**63], np.uint64)], IndexError, f"index {2**63}", "2 galaxies",
+    ),
+    (
+        "quantized rows",
+        lambda: table()[quantized(Z)],
+        IndexError, "index", "integers", "qint8",
+    ),
+    ("sparse rows", lambda: table()[ROWS.to_sparse()], TypeError, "index", "dense", "to_dense()"),
+    ("rows without values", lambda: table()[ROWS.to("meta")], TypeError, "index", "values", "meta"),
+    ("rows masked", lambda: table()[HIDDEN > 0], TypeError, "index", "mask", "index.compressed()"),
+    ("a tuple", lambda: table()[0, 1], TypeError, "index", "a tuple of 2", "table[[0, 1]]"),
     ("a slice to a word", lambda: table()[slice("a")], IndexError, "index", "slice", "'a'"),
     ("a slice of step 0", lambda: table()[::0], IndexError, "index", "slice", "0"),
-):
+):  # fmt: skip
     case(f"FluxTable: {fault}", call, error, *says)
 case(
     "FluxTable.load: no file",

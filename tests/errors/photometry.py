@@ -217,6 +217,10 @@ for fault, index, *says in (
     ("a mask of others", [True], "mask", "(2,)", "(1,)"),
 ):
     case(f"Spectra: index {fault}", lambda i=index: Spectra(**SPECTRA)[i], IndexError, *says)
+case(
+    "Spectra: index a tuple",
+    lambda: Spectra(**SPECTRA)[0, 1], TypeError, "index", "a tuple of 2", "spectra[[0, 1]]",
+)  # fmt: skip
 case("read_sdss_spectra: no paths", lambda: read_sdss_spectra([]), ValueError, "paths", "empty")
 for fault, paths, error, *says in (
     ("a number", 5, TypeError, "paths", "iterable of paths", "5"),

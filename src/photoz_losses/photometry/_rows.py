@@ -3,28 +3,35 @@
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from photoz_losses import _check
 
+ROWS = (*_check.INTEGRAL, torch.uint16, torch.uint32, torch.uint64)  # NumPy's, of no arithmetic
 
-def checked(index: Any, length: int) -> Any:
+
+def checked(index: Any, length: int, of: str) -> Any:
     """`index` as a slice, an int, or a tensor of integers, none negative; IndexError otherwise.
 
     Only a plain int counts from the end: in a list or a tensor, -1 more often means "not found".
+    TypeError for what is no list of rows by its kind, and might be taken for one; `of` names what
+    is looked into.
     """
     if isinstance(index, slice):
         return _ascending(index, length)
     if isinstance(index, Integral) and not isinstance(index, bool):
         number = int(index)
         if not -length <= number < length:
-            raise IndexError(f"index {number} is out of range for {length} galaxies")
+            raise _out_of_range(number, length)
         return number % length
-    try:
-        rows = torch.as_tensor(index)
-    except (TypeError, ValueError, RuntimeError):
-        rows = torch.tensor(torch.nan)
+    if isinstance(index, tuple):
+        raise TypeError(
+            f"index must be one integer, slice, list or tensor, got a tuple of {len(index)}: for "
+            f"several galaxies write {of}[[0, 1]]"
+        )
+    rows = _tensor(index, length)
     if rows.dtype == torch.bool:
         if rows.shape != (length,):
             raise IndexError(
@@ -32,20 +39,51 @@ def checked(index: Any, length: int) -> Any:
                 f"got {tuple(rows.shape)}"
             )
         return rows.nonzero().squeeze(-1)
-    if rows.numel() and (rows.is_floating_point() or rows.is_complex()):
+    if rows.numel() and rows.dtype not in ROWS:
         got = f"{rows.dtype}" if isinstance(index, Tensor) else _check.shown(index)
         raise IndexError(f"index must be of integers, a slice or a mask, got {got}")
-    rows = rows.long()  # of NumPy's unsigned ones torch takes no least
-    if rows.numel() and _check.can_read(rows):
-        least, most = int(rows.min()), int(rows.max())
+    signed = rows.long()  # of NumPy's unsigned ones torch takes no least
+    if signed.numel() and _check.can_read(signed):
+        least, most = int(signed.min()), int(signed.max())
+        if least < 0 and rows.dtype == torch.uint64:
+            raise _out_of_range(least + 2**64, length)
         if least < 0:
             raise IndexError(
                 f"index must not hold negative numbers, got {least}: leave out what was not "
                 f"found, index[index >= 0]"
             )
         if most >= length:
-            raise IndexError(f"index {most} is out of range for {length} galaxies")
-    return rows
+            raise _out_of_range(most, length)
+    return signed
+
+
+def _tensor(index: Any, length: int) -> Tensor:
+    """`index` as a tensor with values; IndexError or TypeError where it is none."""
+    if isinstance(index, Tensor):
+        if _check.dense("index", index).device.type == "meta":
+            raise TypeError("index must have values, got a tensor on the device meta")
+        return index
+    _check.unmasked("index", index)
+    if isinstance(index, list):
+        kinds, flags = set(map(type, index)), {bool, np.bool_}
+        if kinds & flags and kinds - flags:
+            raise IndexError(
+                "index must be of integers, or a mask of bool, got a list of both: give one kind"
+            )
+    if isinstance(index, np.ndarray) and index.dtype.kind in "iu":  # big-endian or reversed, too
+        index = index.astype(index.dtype.newbyteorder("="), order="C")
+    try:
+        return torch.as_tensor(index)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        pass
+    if isinstance(index, list) and all(isinstance(row, Integral) for row in index):
+        raise _out_of_range(max(index, key=abs), length)  # beyond 64 bits
+    got = _check.shown(index)
+    raise IndexError(f"index must be of integers, a slice or a mask, got {got}")
+
+
+def _out_of_range(number: int, length: int) -> IndexError:
+    return IndexError(f"index {_check.shown(number)} is out of range for {length} galaxies")
 
 
 def _ascending(index: slice, length: int) -> Any:

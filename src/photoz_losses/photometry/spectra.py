@@ -49,7 +49,9 @@ class Spectra:
         If shapes disagree, wavelengths do not increase, a valid flux is not finite, or an inverse
         variance is negative.
     TypeError
-        If one is no floating-point tensor, or `valid` no bool tensor.
+        If one is no floating-point tensor, or `valid` no bool tensor; in ``spectra[index]``, if
+        `index` is a tuple (write ``spectra[[0, 1]]``), sparse or on the device meta, or an array
+        with a mask of its own.
     IndexError
         In ``spectra[index]``, if a spectrum is not there, a mask has another length, or `index` is
         none.
@@ -107,7 +109,8 @@ class Spectra:
         A single integer gives Spectra of one, and may count from the end; in a list or a tensor a
         negative number, often a sign of "not found", raises IndexError, as a row that is not there.
         """
-        rows = torch.arange(len(self))[checked(index, len(self))].reshape(-1).to(self.flux.device)
+        index = checked(index, len(self), "spectra")
+        rows = torch.arange(len(self))[index].reshape(-1).to(self.flux.device)
         some = {name: getattr(self, name)[rows] for name in ("flux", "ivar", "z", "valid")}
         return type(self)(wavelength=self.wavelength, **some)
 

@@ -47,6 +47,9 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
     ------
     IndexError
         In a look-up, if a row is not there, a mask has another length, or `index` is none.
+    TypeError
+        In a look-up, if `index` is a tuple (write ``table[[0, 1]]``), sparse or on the device meta,
+        or an array with a mask of its own.
 
     Attributes
     ----------
@@ -305,12 +308,12 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: Any) -> tuple[Tensor, Tensor]:
         """Residual and band weight of one galaxy or of many."""
-        index = checked(index, len(self))
+        index = checked(index, len(self), "table")
         return self._columns["residual"][index], self._columns["band_weight"][index]
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
         """Galaxies one by one, fetched together: what a ``DataLoader`` calls for a batch."""
-        residual, band_weight = self[indices]
+        residual, band_weight = self[list(indices)]
         return list(zip(residual.unbind(), band_weight.unbind(), strict=True))
 
     @property
