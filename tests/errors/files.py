@@ -95,6 +95,15 @@ for fault, call, error, *says in (
         "no mask",
         "filled(...)",
     ),
+    (
+        "z_spec wider than float64",
+        lambda: saved(z_spec=Z.numpy().astype(np.longdouble)),
+        TypeError, "z_spec must be float64 or narrower", ".astype(float)",
+    ),
+    (
+        "column wider than float64",
+        lambda: saved(r=np.ones(2, np.longdouble)), TypeError, "r must be float64 or narrower",
+    ),
     ("path a number", lambda: save_predictions(5, PROBS, BINS), TypeError, "path", "Path", "5"),
     ("path NUL", lambda: save_predictions("a\0", PROBS, BINS), ValueError, "path", "NUL"),
     ("object_id fractions", lambda: saved(object_id=[0.5, 1.5]), TypeError, "id", "integers"),
@@ -102,7 +111,7 @@ for fault, call, error, *says in (
     ("column of words", lambda: saved(r=["a", "b"]), TypeError, "r must be of numbers"),
     ("column of another batch", lambda: saved(r=[1.0]), ValueError, "r must have", "(1,)"),
     ("name of ours", lambda: saved(edges=Z), ValueError, "columns", "'edges'"),
-):
+):  # fmt: skip
     case(f"save_predictions: {fault}", call, error, *says)
 for fault, (one, error, *says) in IDS.items():
     for other in ("b", 1):
@@ -146,6 +155,7 @@ for fault, call, error, *says in (
     ("None for a name", lambda: report(by={None: Z}), TypeError, "by", "names", "None"),
     ("a tuple for a name", lambda: report(by={("a",): Z}), TypeError, "by", "names", "tuple"),
     ("a surrogate", lambda: report(by={"\ud800": Z}), ValueError, "by['\\ud800']", "UTF-8"),
+    ("NUL in a name", lambda: report(by={"r\0": Z}), ValueError, "by['r\\x00']", "without NUL"),
     ("complex column", lambda: report(by={"r": Z * 1j}), TypeError, "by['r']", "numbers"),
     ("sparse column", lambda: report(by={"r": Z.to_sparse()}), TypeError, "by['r']", "dense"),
     ("column of others", lambda: report(by={"r": Z[:1]}), ValueError, "by['r']", "2", "(1,)"),
@@ -185,6 +195,15 @@ for fault, call, error, *says in (
     ("a path among Spectra", lambda: table([SPECTRA, "a.fits"]), TypeError, "spectra", "str"),
     ("NUL in a path", lambda: table(["a\0.fits"]), ValueError, "spectra", "NUL", "a\\x00"),
     ("a file twice", lambda: table(["a.fits"] * 2), ValueError, "files", "'a.fits' twice"),
+    (
+        "no file",
+        lambda: table(["nowhere.fits"]), FileNotFoundError, "spectra: no file nowhere.fits",
+    ),
+    (
+        "path a file",
+        lambda: table(path=HERE / "files.py"),
+        ValueError, "path must be the folder", "the file", "files.py",
+    ),
     ("path a number", lambda: table(path=5), TypeError, "path", "Path", "5"),
     ("path bytes", lambda: table(path=b"a"), TypeError, "path", "Path", "b'a'"),
     ("path with NUL", lambda: table(path="a\0"), ValueError, "path", "NUL", "a\\x00"),
@@ -295,6 +314,7 @@ case(
     lambda: FluxTable.load(HERE / "nowhere"), FileNotFoundError, "nowhere",
 )  # fmt: skip
 for fault, call, error, *says in (
+    ("load: a file", lambda: FluxTable.load(HERE / "files.py"), ValueError, "path", "the file"),
     ("load: a number", lambda: FluxTable.load(5), TypeError, "path", "Path", "5"),
     ("load: None", lambda: FluxTable.load(None), TypeError, "path", "Path", "None"),
     ("load: NUL", lambda: FluxTable.load("a\0"), ValueError, "path", "NUL"),

@@ -110,6 +110,8 @@ for fault, call, error, *says in (
     ("values of values", lambda: binned(values=[VALUES]), ValueError, "values", "(1, 2)"),
     ("errors negative", lambda: binned(errors=[-1, 1]), ValueError, "errors", "negative"),
     ("errors a word", lambda: binned(errors="ab"), TypeError, "errors", "numbers", "'ab'"),
+    ("xlabel a surrogate", lambda: binned(xlabel="\ud800"), ValueError, "xlabel", "UTF-8"),
+    ("ylabel NUL", lambda: binned(ylabel="a\0"), ValueError, "ylabel", "without NUL", "a\\x00"),
     ("xlabel broken", lambda: binned(xlabel="$x_$"), ValueError, "xlabel", "'$x_$'", r"\$"),
     ("ylabel broken", lambda: binned(ylabel=r"$\frac$"), ValueError, "ylabel", "frac", r"\$"),
     ("counts NaN", lambda: binned(counts=[NAN, 1]), ValueError, "counts", "finite"),
@@ -124,6 +126,7 @@ for fault, call, error, *says in (
     ("no galaxies", lambda: coverage(galaxies=0), ValueError, "galaxies", "at least 1", "0"),
     ("galaxies negative", lambda: coverage(galaxies=-3), ValueError, "galaxies", "-3"),
     ("galaxies a fraction", lambda: coverage(galaxies=2.5), TypeError, "galaxies", "integer"),
+    ("label a surrogate", lambda: coverage(label="\ud800"), ValueError, "label", "UTF-8"),
     ("label broken", lambda: coverage(label="$x_$"), ValueError, "label", "'$x_$'", r"\$"),
     ("galaxies a word", lambda: coverage(galaxies="a"), TypeError, "galaxies", "integer", "'a'"),
 ):

@@ -240,6 +240,8 @@ def _per_galaxy(name: str, arrays: Mapping[str, Array], galaxies: int) -> Array:
 def _numeric(name: str, array: Array) -> Array:
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be of numbers, got {array.dtype}: names go in object_id")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # that torch does not have
+        raise TypeError(f"{name} must be float64 or narrower, got {array.dtype}: .astype(float)")
     own: Array = array.astype(array.dtype.newbyteorder("="))  # torch takes no other
     return own
 

@@ -133,7 +133,10 @@ def _pieces_of_files(
         some = files[start : start + chunk]
         own = None if z is None else z[start : start + chunk]
         ids = names[start : start + chunk]
-        sizes = torch.tensor([path.stat().st_size for path in some])
+        try:
+            sizes = torch.tensor([path.stat().st_size for path in some])
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"spectra: no file {error.filename}") from None
         columns = [sizes] if own is None else [sizes, own]
         yield Piece(number, ids, some, own, _fingerprint(ids, *columns))
 

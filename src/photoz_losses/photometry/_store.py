@@ -58,6 +58,8 @@ class Store(Layout):
     @classmethod
     def open(cls, path: Path) -> Self:
         """The table at `path`, finished or not."""
+        if path.is_file():
+            raise ValueError(f"path must be the folder of a table, got the file {path}")
         if not path.is_dir():
             raise FileNotFoundError(f"no table at {path}: FluxTable.build(..., path=...) makes one")
         try:

@@ -142,9 +142,12 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         ValueError
             If a redshift lies outside the bins (names the object), spectra do not lie on the
             wavelengths of `photometry`, there is not one name a galaxy or one comes twice, or
-            `path` holds another table (names the differences) or one whose header is damaged.
+            `path` is a file, or holds another table (names the differences) or one whose header is
+            damaged.
         TypeError
             If an argument is of another kind.
+        FileNotFoundError
+            If a file of `spectra` is missing.
         BlockingIOError
             If another process is building the table at `path`.
         OSError
@@ -237,8 +240,8 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         FileNotFoundError
             If nothing is there.
         ValueError
-            If the table is not finished, damaged, or compressed by someone else, or has other bins
-            or filters (names the first difference).
+            If the table is not finished, damaged, or compressed by someone else, has other bins
+            or filters (names the first difference), or `path` is a file.
         TypeError
             If an argument is of another kind.
         """

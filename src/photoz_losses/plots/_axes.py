@@ -41,7 +41,7 @@ def text(name: str, value: Any) -> str:
 
     Broken mathematics in it would otherwise fail where the figure is saved, far from here.
     """
-    found = _check.instance(name, value, str)
+    found = _check.text(name, value)
     if cbook.is_math_text(found) and not rcParams["text.usetex"]:
         try:
             MathTextParser("path").parse(found)

@@ -48,8 +48,8 @@ def plot_binned(
     ------
     ValueError
         If the edges do not increase, or are infinite or beyond 1e300; if the other arguments are
-        not one number a bin, an error is negative, or a count negative, NaN or infinite; if the
-        mathematics of a label cannot be drawn.
+        not one number a bin, an error is negative, or a count negative, NaN or infinite; if a label
+        holds NUL, a lone surrogate or mathematics that cannot be drawn.
     TypeError
         If one of them is no numbers, a label no str, or `ax` no Axes.
 

@@ -45,7 +45,8 @@ def plot_coverage(
     ------
     ValueError
         If the two are no vectors, are empty or have different lengths, a number lies outside [0, 1]
-        or is NaN, ``galaxies`` is less than 1, or the mathematics of `label` cannot be drawn.
+        or is NaN, ``galaxies`` is less than 1, or `label` holds NUL, a lone surrogate or
+        mathematics that cannot be drawn.
     TypeError
         If they are no numbers, ``galaxies`` is no integer, `label` no str, or `ax` no Axes.
 

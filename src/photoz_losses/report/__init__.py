@@ -67,9 +67,9 @@ def write_report(
     ------
     ValueError
         If there are no galaxies, shapes disagree, a redshift is NaN or outside the bins, rows are
-        no masses, or the preset is unknown; if a column is named "redshift" or so that UTF-8
-        cannot write it, has not one number a galaxy, none that is finite, or one beyond 1e300; if
-        `output` holds a NUL.
+        no masses, or the preset is unknown; if a column is named "redshift", or with NUL or
+        what UTF-8 cannot write, has not one number a galaxy, none that is finite, or one beyond
+        1e300; if `output` holds a NUL.
     TypeError
         If `probs` or `z_spec` is not floating-point, a column no dense tensor of real numbers, its
         name no str, or `output` no path.
@@ -126,12 +126,7 @@ def _columns(by: Mapping[str, Tensor], galaxies: int) -> dict[str, Tensor]:
         if name == "redshift":
             raise ValueError("by must have other names than 'redshift', which is that of z_spec")
         said = f"by[{name!r}]"
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise ValueError(
-                f"{said} must have a name that UTF-8 can write, got a lone surrogate: rename it"
-            ) from None
+        _check.text(f"the name in {said}", name)
         values = torch.from_numpy(_check.numbers(said, _check.dense(said, column)))
         known = values[values.isfinite()]
         if values.shape != (galaxies,) or not len(known):
