@@ -137,6 +137,7 @@ def test_the_page_is_whole_and_needs_nothing_else(written):
     assert "script" not in page.seen
     assert len(page.sources) == page.seen.count("img") == 2 + 1 + 2 + 4 + 4 + 6
     assert len(page.words) == len(set(page.words)) == len(page.sources), "each picture is described"
+    assert sum(COLUMN in words for words in page.words) == 4
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in page.sources)
     assert "http" not in text.split("<body>")[0].replace("http-equiv", "")
     assert "@import" not in text

@@ -38,6 +38,11 @@ for fault, (view, error, *says) in TWO_VIEWS.items():
             f"average_views: view changes {fault}",
             lambda v=view: average_views(first_pixels, IMAGES, [v]), error, *says,
         )  # fmt: skip
+case(
+    "two_views: view_inputs bytes",
+    lambda: two_views(first_pixels, IMAGES, torch.neg, view_inputs=b"a"),
+    TypeError, "view_inputs", "list or tuple", "b'a'", "(that,)",
+)  # fmt: skip
 for value in (0.0, 1.1, NAN):
     case(
         f"two_views: fraction {value}",

@@ -309,6 +309,14 @@ def test_what_cannot_be_drawn_is_named(call, message):
         call()
 
 
+def test_with_latex_a_label_is_not_read_as_mathtext():
+    label = r"$\tfrac{1}{2} \sigma \hskip 1em$"
+    with pytest.raises(ValueError, match="xlabel must hold whole mathematics"):
+        plot_binned([0, 1, 2], [1.0, 2.0], xlabel=label)
+    with pyplot.rc_context({"text.usetex": True}):
+        assert plot_binned([0, 1, 2], [1.0, 2.0], xlabel=label).get_xlabel() == label
+
+
 def test_redshifts_that_are_unknown_are_refused_and_zeros_drawn():
     z = torch.linspace(0.1, 0.3, 9)
     unknown = z.clone()
