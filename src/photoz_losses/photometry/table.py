@@ -147,7 +147,7 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         TypeError
             If an argument is of another kind.
         FileNotFoundError
-            If a file of `spectra` is missing.
+            If a file in ``spectra`` is missing.
         BlockingIOError
             If another process is building the table at `path`.
         OSError
