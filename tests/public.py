@@ -44,19 +44,24 @@ def objects() -> dict[str, Any]:
 
 
 def own(kind: type) -> Iterator[str]:
-    """Public methods and properties of a class that this package wrote."""
-    named = (classmethod, staticmethod, property)
+    """Public methods, properties and other descriptors of a class that this package wrote."""
     attributes = {
         name
         for base in kind.__mro__
         if base.__module__.split(".")[0] == PACKAGE
         for name, value in vars(base).items()
-        if not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, named))
+        if not name.startswith("_")
+        and (callable(value) or hasattr(type(value), "__get__"))
+        and name not in getattr(base, "_fields", ())  # of a named tuple: data
     }
     yield from sorted(attributes)
 
 
 def methods() -> set[tuple[str, str]]:
-    """Class and method, by their names, of everything public."""
-    classes = {value for value in objects().values() if inspect.isclass(value)}
-    return {(kind.__name__, name) for kind in classes for name in own(kind)}
+    """Class, as "metrics.CDELoss", and method of everything public."""
+    return {
+        (path, name)
+        for path, kind in objects().items()
+        if inspect.isclass(kind)
+        for name in own(kind)
+    }

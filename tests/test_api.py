@@ -23,8 +23,9 @@ INVENTORY = {  # the names are written once, in the table of the contract
     import_module(f"photoz_losses.{module}".rstrip(".")): names
     for module, names in public_names().items()
 }
-FOR_THE_ROOMS = {  # not for users: no page of the reference has them
-    *("bins.mean_square", "bins.nan_where_unknown"),
+OF_ONE_FILE = {  # neither public nor shared, though their names have no underscore
+    *("metrics.binned.bin_index", "report.pictures.gallery"),
+    *("transforms.rotation.largest_crop", "transforms.rotation.smallest_side"),
 }
 MAY_IMPORT = {  # room: the rooms below it
     "_calls": set(),
@@ -107,19 +108,48 @@ def test_rooms_that_are_slow_to_import_are_found_by_name():
 
 
 def test_every_public_package_lists_its_names():
-    """And so does a file right below the package, or else all that it defines is the package's."""
-    given = {id(getattr(photoz_losses, name)) for name in photoz_losses.__all__}
     for name, module in found().items():
-        if hasattr(module, "__path__"):
-            assert hasattr(module, "__all__"), f"{name} has no __all__"
-        elif "." not in name and not hasattr(module, "__all__"):
-            made = {
-                key: value
-                for key, value in vars(module).items()
-                if getattr(value, "__module__", None) == module.__name__ and key[0] != "_"
-            }
-            mine = {f"{name}.{key}" for key, value in made.items() if id(value) not in given}
-            assert mine <= FOR_THE_ROOMS, f"{mine}: in no __all__"
+        assert not hasattr(module, "__path__") or hasattr(module, "__all__"), f"{name}: no __all__"
+
+
+def handed_over() -> set[str]:
+    """Names that a file of the package imports from another, as "metrics.pit.PITSample"."""
+    return {
+        f"{(node.module or '').removeprefix('photoz_losses').lstrip('.')}.{alias.name}"
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def unreached() -> set[str]:
+    """Functions and classes of files without underscore that only their own file knows.
+
+    The rule: in such a file a name without underscore is public, by the ``__all__`` of some module,
+    or another file imports it. What a file keeps to itself begins with an underscore.
+    """
+    public = {id(value) for value in objects().values()}
+    made = {
+        f"{name}.{key}"
+        for name, module in found().items()
+        for key, value in vars(module).items()
+        if not hasattr(module, "__path__") and key[0] != "_" and id(value) not in public
+        if getattr(value, "__module__", None) == module.__name__
+    }
+    return made - handed_over()
+
+
+def test_every_name_of_a_file_is_public_or_shared():
+    assert unreached() == OF_ONE_FILE
+
+
+@pytest.mark.parametrize("file", ["bins", "metrics.point", "losses.flux", "report.numbers"])
+@pytest.mark.parametrize("new", [lambda: None, type("New", (), {})], ids=["function", "class"])
+def test_a_new_name_that_stands_nowhere_is_found(file, new, monkeypatch):
+    monkeypatch.setattr(new, "__module__", f"photoz_losses.{file}")
+    monkeypatch.setattr(found()[file], "forgotten", new, raising=False)
+    assert unreached() - OF_ONE_FILE == {f"{file}.forgotten"}
 
 
 def test_whoever_hands_names_on_hands_on_the_same():

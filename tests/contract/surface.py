@@ -857,15 +857,15 @@ HOST_ONLY = [
 # Public methods that are no cell, and what they are. (A class with a cell is built, called, updated
 # and printed by the laws: `forward`, `update`, `compute`, `extra_repr`.)
 METHODS = {
-    "Binned": {"merge_state reset persistent": "torchmetrics'"},
-    "FilterSet": {"from_speclite": "constructor", "digest": "attribute"},
-    "FluxTable": {
+    "metrics.Binned": {"merge_state reset persistent": "torchmetrics'"},
+    "photometry.FilterSet": {"from_speclite": "constructor", "digest": "attribute"},
+    "photometry.FluxTable": {
         "build load": "constructor",
         "save": "file",
         "to": "device",
         "residual band_weight variance z_spec clamped object_ids dtype": "attribute",
     },
-    "PITRecalibration": {"fit": "fitting"},
+    "calibration.PITRecalibration": {"fit": "fitting"},
     "ReLoBRaLo": {"factors": "step"},
     "RedshiftBins": {
         "uniform log1p from_quantiles": "constructor",
@@ -873,11 +873,11 @@ METHODS = {
         "below_edges mass_below quantile_below mean_of mode_of": "rooms'",
         "extra_repr": "printed",
     },
-    "Spectra": {"extend": "filling", "to": "device"},
+    "photometry.Spectra": {"extend": "filling", "to": "device"},
     "SpectrophotometricFluxLoss": {"unusable": "attribute"},
-    "SyntheticPhotometry": {"evaluate variance": "photometry"},
-    "TemperatureScaling": {"fit": "fitting"},
-    "Templates": {"from_kcorrect": "constructor", "fit spectrum reach": "filling"},
+    "photometry.SyntheticPhotometry": {"evaluate variance": "photometry"},
+    "calibration.TemperatureScaling": {"fit": "fitting"},
+    "photometry.Templates": {"from_kcorrect": "constructor", "fit spectrum reach": "filling"},
     "TotalLoss": {"step": "step", "active current_weights": "attribute"},
     "UncertaintyWeights": {"factors": "step"},
     "WeightSchedule": {
@@ -905,15 +905,9 @@ def public_names() -> dict[str, set[str]]:
 
 def methods_with_cells() -> set[tuple[str, str]]:
     """Class and method where an entry has the method's name, or the laws call it."""
-    built = {
-        public.rpartition(".")[2]
-        for entry in SURFACE
-        for public in entry.public.split()
-        if entry.build is not None
-    }
-    named = {tuple(entry.name.split(".")) for entry in SURFACE if "." in entry.name}
-    called = {(name, method) for name in built for method in BY_LAWS}
-    return {(kind, method) for kind, method in named | called}
+    built = {name for entry in SURFACE if entry.build is not None for name in entry.public.split()}
+    named = {(kind, name) for kind, dot, name in (x.name.rpartition(".") for x in SURFACE) if dot}
+    return named | {(kind, method) for kind in built for method in BY_LAWS}
 
 
 def methods_without_cells() -> set[tuple[str, str]]:
