@@ -44,6 +44,7 @@ def pytest_runtest_setup() -> None:
 
 
 torch.set_num_threads(1)  # many small tensors: a second thread waits more than it works
+os.environ.setdefault("TORCH_DYNAMO_RUN_GC_AFTER_COMPILE", "0")  # read when Dynamo is imported
 
 BESIDE_CHECKOUT = Path(__file__).parents[2] / "shared" / "data"
 

@@ -1,5 +1,10 @@
-"""Grids, masses, logits and redshifts; hypothesis draws every number, so that failures shrink."""
+"""Grids, masses, logits and redshifts; hypothesis draws every number, so that failures shrink.
 
+What depends on sizes alone is made once for each: hypothesis looks a new strategy through before it
+draws from it, and that takes longer than the draw.
+"""
+
+from functools import cache
 from math import prod
 
 import numpy as np
@@ -12,6 +17,7 @@ from photoz_losses import RedshiftBins
 Shape = int | tuple[int, ...]
 
 
+@cache
 def fractions(shape: Shape) -> st.SearchStrategy[np.ndarray]:
     """Numbers from 0 to 1, each end one time in sixteen; hypothesis shrinks them towards 0.
 
@@ -26,6 +32,7 @@ def fractions(shape: Shape) -> st.SearchStrategy[np.ndarray]:
     return st.binary(min_size=2 * size, max_size=2 * size).map(numbers)
 
 
+@cache
 @st.composite
 def redshift_bins(draw, min_bins: int = 2, max_bins: int = 12) -> RedshiftBins:
     """Any increasing edges: widths that differ by up to a factor of 1,000."""
@@ -34,6 +41,7 @@ def redshift_bins(draw, min_bins: int = 2, max_bins: int = 12) -> RedshiftBins:
     return RedshiftBins(start + np.concatenate([[0.0], widths.cumsum()]))
 
 
+@cache
 @st.composite
 def masses(draw, n_bins: int, batch: int | None = None) -> Tensor:
     """Probabilities, zeros and one-hot rows among them; shape (batch, n_bins), float64."""
@@ -44,6 +52,7 @@ def masses(draw, n_bins: int, batch: int | None = None) -> Tensor:
     return raw / raw.sum(-1, keepdim=True)
 
 
+@cache
 @st.composite
 def logits(draw, n_bins: int, batch: int | None = None, size: float = 30.0) -> Tensor:
     """Logits that no one takes for probabilities; shape (batch, n_bins), float64."""
@@ -61,6 +70,7 @@ def redshifts(draw, bins: RedshiftBins, batch: int) -> Tensor:
     return torch.where(torch.tensor(draw(st.booleans())), edge, drawn)
 
 
+@cache
 @st.composite
 def graded(draw, min_bins: int = 2, max_bins: int = 12):
     """Bins with a batch of masses and true redshifts on them."""
@@ -69,6 +79,7 @@ def graded(draw, min_bins: int = 2, max_bins: int = 12):
     return bins, probs, draw(redshifts(bins, len(probs)))
 
 
+@cache
 @st.composite
 def trained(draw, min_bins: int = 2, max_bins: int = 12):
     """Bins with a batch of logits and true redshifts on them."""

@@ -91,14 +91,19 @@ def close(value, expected):
     torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-13)
 
 
-@st.composite
-def batches(draw, min_batches=1):
+def batches(min_batches=1):
     """Bins, and uneven batches of masses and redshifts on them, some of them empty."""
-    bins = draw(redshift_bins())
-    sizes = draw(st.lists(st.integers(0, 4), min_size=min_batches, max_size=4).filter(any))
-    return bins, [
-        (draw(masses(len(bins), batch=size)), draw(redshifts(bins, size))) for size in sizes
-    ]
+    some_sizes = st.lists(st.integers(0, 4), min_size=min_batches, max_size=4).filter(any)
+
+    @st.composite
+    def on_bins(draw):
+        bins = draw(redshift_bins())
+        return bins, [
+            (draw(masses(len(bins), batch=size)), draw(redshifts(bins, size)))
+            for size in draw(some_sizes)
+        ]
+
+    return on_bins()
 
 
 def whole(parts):

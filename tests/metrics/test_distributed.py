@@ -119,6 +119,12 @@ def measurements(request):
     return on_ranks(each_share, request.param)
 
 
+@pytest.fixture(scope="module")
+def expected():
+    """What one process gets from everything."""
+    return measured(slice(0, GALAXIES))
+
+
 def test_every_metric_is_here():
     classes = {name: getattr(metrics, name) for name in metrics.__all__}
     kinds = {n for n, c in classes.items() if isinstance(c, type) and issubclass(c, Metric)}
@@ -128,7 +134,6 @@ def test_every_metric_is_here():
 
 @needs_gloo
 @pytest.mark.parametrize("name", SHARES)
-def test_ranks_get_what_one_process_gets(name, measurements):
-    expected = measured(slice(0, GALAXIES))
+def test_ranks_get_what_one_process_gets(name, measurements, expected):
     for seen in measurements:
         torch.testing.assert_close(seen[name], expected, rtol=1e-14, atol=1e-15, equal_nan=True)
