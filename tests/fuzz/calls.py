@@ -4,6 +4,7 @@
 """
 
 import copy
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any
 
 import torch
+from fuzz.examples import NIGHTLY
 from matplotlib import pyplot
 from torch import Tensor, nn
 
@@ -563,10 +565,25 @@ add(
 )
 
 
-def report(*, output: Any, **arguments: Any) -> None:
-    """`write_report` as far as its folder, in whose place is a file: what follows takes seconds."""
-    with NamedTemporaryFile() as file, suppress(FileExistsError):
-        write_report(**arguments, output=file.name if isinstance(output, str) else output)
+def report(*, output: Any, **arguments: Any) -> dict[str, Any] | None:
+    """`write_report` into a folder, whose files are read; they take seconds, so in the night only.
+
+    By default as far as its folder, in whose place is a file.
+    """
+    if not NIGHTLY:
+        with NamedTemporaryFile() as file, suppress(FileExistsError):
+            write_report(**arguments, output=file.name if isinstance(output, str) else output)
+        return None
+    with TemporaryDirectory() as folder:
+        written = Path(folder, "report") if isinstance(output, str) else output
+        numbers = write_report(**arguments, output=written)
+        assert {file.name for file in written.iterdir()} == {"report.html", "report.json"}
+        assert json.loads((written / "report.json").read_text("utf-8")) == numbers
+        page = (written / "report.html").read_text("utf-8")
+        assert page.startswith("<!doctype html>")
+        assert page.rstrip().endswith("</html>")
+        assert "<script" not in page
+    return numbers
 
 
 add(

@@ -1,4 +1,7 @@
-"""How many examples each target gets: few by default, thousands in all in the nightly profile."""
+"""How many examples each target gets: few by default, thousands of a file in the nightly profile.
+
+The targets of a file share its examples: a file of many has tens for each, one of few has hundreds.
+"""
 
 import math
 import os
