@@ -134,6 +134,13 @@ def leaves(result: Any) -> list[Tensor]:
     return [leaf for part in parts for leaf in part if isinstance(leaf, Tensor)]
 
 
+def backward(parts: list[Tensor]) -> None:
+    """Backward of the sum of every tensor with a graph, if there is one."""
+    graph = [part.double().sum() for part in parts if part.requires_grad]
+    if graph:
+        torch.stack(graph).sum().backward()
+
+
 def assert_same(actual: Any, expected: Any, **tolerances: Any) -> None:
     """Results of the same structure and values, NaN and infinity for themselves."""
     ours, theirs = leaves(actual), leaves(expected)

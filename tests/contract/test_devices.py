@@ -16,6 +16,7 @@ from contract.laws import (
     PROMISED,
     arguments,
     assert_same,
+    backward,
     is_class,
     law,
     leaves,
@@ -299,9 +300,7 @@ def twice(entry, device: str) -> None:
         first, *others = (x.to(device) for x in arguments(entry, dtype=torch.float32))
         first.requires_grad_(first.is_floating_point() and not is_class(module))
         parts = leaves(run(entry, module, [first, *others]))
-        graph = [part.double().sum() for part in parts if part.requires_grad]
-        if graph:
-            torch.stack(graph).sum().backward()
+        backward(parts)
         results.append(parts + ([first.grad] if first.grad is not None else []))
     assert_same(results[0], results[1], rtol=0, atol=0)
 
