@@ -198,10 +198,9 @@ def refuse_undocumented(name, given_ones, result):
         assert bool((part.isfinite() | documented).all()), f"{key} is {part} of {given_ones}"
 
 
-@pytest.mark.parametrize("name", CALLS)
-def test_numbers_of_the_valid_calls_are_looked_at(name):
+def test_numbers_of_the_valid_calls_are_looked_at():
     """Else nothing would be asked of what comes of them."""
-    assert largest(CALLS[name].fresh()) <= OVERFLOWS
+    assert [name for name in CALLS if largest(CALLS[name].fresh()) > OVERFLOWS] == []
 
 
 NAN, INF = float("nan"), float("inf")
