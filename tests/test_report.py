@@ -16,7 +16,7 @@ from photoz_losses import RedshiftBins, metrics
 from photoz_losses.io import save_predictions
 from photoz_losses.report import write_report
 from photoz_losses.report.__main__ import main
-from photoz_losses.report.pictures import gallery
+from photoz_losses.report.pictures import _gallery
 
 BINS = RedshiftBins.log1p(0.0, 3.0, 40)
 COLUMN = "<b>r $x_$"  # a dangerous name: neither HTML nor mathematics
@@ -219,7 +219,7 @@ def test_an_earlier_report_outlives_a_disk_that_is_full(tmp_path, monkeypatch):
 def test_the_gallery_says_the_rank_of_the_galaxy_that_it_draws(galaxies, ranks):
     probs, z_spec, _ = predictions(galaxies)
     crps = metrics.crps(probs, z_spec, BINS, reduction="none").sort()
-    axes = gallery(probs, z_spec, BINS)
+    axes = _gallery(probs, z_spec, BINS)
     titles = [ax.get_title() for ax in axes]
     assert titles == [f"{rank} of {galaxies} in order of CRPS" for rank in ranks]
     for ax, rank in zip(axes, ranks, strict=True):

@@ -11,7 +11,7 @@ from scipy.ndimage import map_coordinates
 from scipy.stats import kstest
 
 from photoz_losses.transforms import RandomRotation, dihedral, rotate
-from photoz_losses.transforms.rotation import largest_crop, smallest_side
+from photoz_losses.transforms.rotation import _largest_crop, _smallest_side
 
 KERNELS = ["bilinear", "bicubic"]
 every_kernel = pytest.mark.parametrize("interpolation", KERNELS)
@@ -178,27 +178,27 @@ def test_the_smallest_side_is_the_first_of_its_parity_that_no_stencil_leaves(int
     side = crop
     while reaches(side, crop, interpolation):
         side += 2
-    assert smallest_side(crop, interpolation) == side
+    assert _smallest_side(crop, interpolation) == side
 
 
 @every_kernel
 @given(side=st.integers(1, 500))
 def test_the_largest_crop_is_the_last_that_the_side_holds(interpolation, side):
-    crop = largest_crop(side, interpolation)
+    crop = _largest_crop(side, interpolation)
     assert (side - crop) % 2 == 0
-    assert crop < 1 or smallest_side(crop, interpolation) <= side
-    assert smallest_side(max(crop, 0) + 2, interpolation) > side
+    assert crop < 1 or _smallest_side(crop, interpolation) <= side
+    assert _smallest_side(max(crop, 0) + 2, interpolation) > side
 
 
 def test_the_paper_s_cut_outs_need_92_and_94_pixels():
-    assert [smallest_side(64, kernel) for kernel in KERNELS] == [92, 94]
+    assert [_smallest_side(64, kernel) for kernel in KERNELS] == [92, 94]
 
 
 @every_kernel
 @pytest.mark.parametrize("crop", [8, 9])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_no_pixel_is_invented_at_any_angle(interpolation, crop, dtype):
-    side = smallest_side(crop, interpolation)
+    side = _smallest_side(crop, interpolation)
     angle = torch.linspace(0, 2 * math.pi, 721, dtype=torch.float64)
     flat = torch.full((721, 1, side, side), 7.0, dtype=dtype)
     view = rotate(flat, angle, crop=crop, interpolation=interpolation)

@@ -61,7 +61,7 @@ class PerBin:
         return MetricTable({**rows, "count": self.count, "outside": self.outside})
 
 
-def bin_index(by: Tensor, edges: Tensor) -> Tensor:
+def _bin_index(by: Tensor, edges: Tensor) -> Tensor:
     """Bin of each number, K for those in none; a bin holds ``edges[k] < by <= edges[k + 1]``."""
     edges = edges.to(by.device)
     index = torch.searchsorted(edges.to(by.dtype), by.contiguous()) - 1
@@ -131,7 +131,7 @@ def binned(
         _check.count("n_boot", n_boot, 0)
     arguments, options = by_place(metric, arguments, options)
     _check.same_shape("by", _check.redshift("by", by), (n_galaxies(arguments),), "the galaxies")
-    index, K = bin_index(by.detach(), edges), len(edges) - 1
+    index, K = _bin_index(by.detach(), edges), len(edges) - 1
     values, errors = [], []
     for k in range(K):
         rows = index == k
@@ -284,7 +284,7 @@ class Binned(StreamingMetric):
             (n_galaxies((*args, *kwargs.values())),),
             "the galaxies",
         )
-        index, values = bin_index(by.detach(), self._edges), []
+        index, values = _bin_index(by.detach(), self._edges), []
         before = [(part, shallow_states(part)) for part in self._parts()]
         try:
             for k, metric in enumerate(metrics):

@@ -44,7 +44,7 @@ def draw_pictures(
     for name, table in numbers["by"].items():
         headings[f"Metrics against {name}"] = _binned(name, table, numbers["preset"])
     best_to_worst = "Densities of single galaxies, from the best to the worst"
-    headings[best_to_worst] = gallery(probs, z_spec, bins)
+    headings[best_to_worst] = _gallery(probs, z_spec, bins)
     return {heading: _pictures(axes) for heading, axes in headings.items()}
 
 
@@ -68,7 +68,7 @@ def _coverage(galaxies: int, curve: Numbers) -> Axes:
     return ax
 
 
-def gallery(probs: Tensor, z_spec: Tensor, bins: RedshiftBins) -> list[Axes]:
+def _gallery(probs: Tensor, z_spec: Tensor, bins: RedshiftBins) -> list[Axes]:
     """Six galaxies, or all where there are fewer, from the lowest CRPS to the highest."""
     order = metrics.crps(probs, z_spec, bins, reduction="none").argsort()
     drawn = []

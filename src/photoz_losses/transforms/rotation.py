@@ -90,7 +90,7 @@ def rotate(
     return laid_out_as(images, turned)
 
 
-def smallest_side(crop: int, interpolation: str) -> int:
+def _smallest_side(crop: int, interpolation: str) -> int:
     """Least side of images, even as `crop` is or odd, that `crop` pixels a side are cut from."""
     diagonal = 2 * (crop - 1) ** 2
     side = math.isqrt(diagonal - 1) + 2 if crop > 1 else 1  # 1 + root, rounded up
@@ -98,7 +98,7 @@ def smallest_side(crop: int, interpolation: str) -> int:
     return side + (side - crop) % 2
 
 
-def largest_crop(side: int, interpolation: str) -> int:
+def _largest_crop(side: int, interpolation: str) -> int:
     """Largest crop, even as `side` is or odd, that images of this side allow; below 1 if none."""
     reach = side - 1 - 2 * MARGIN[interpolation]
     if reach < 0:
@@ -111,8 +111,8 @@ def _checked_crop(side: int, crop: int | None, interpolation: str) -> int:
     """The crop to be cut from images of this side; ValueError if they hold none."""
     _check_options(crop, interpolation)
     if crop is None:
-        if (crop := largest_crop(side, interpolation)) < 1:
-            least = smallest_side(1 + (side + 1) % 2, interpolation)
+        if (crop := _largest_crop(side, interpolation)) < 1:
+            least = _smallest_side(1 + (side + 1) % 2, interpolation)
             raise ValueError(
                 f"images must have at least {least} x {least} pixels to be turned with "
                 f"{interpolation!r}, got {side} x {side}"
@@ -123,7 +123,7 @@ def _checked_crop(side: int, crop: int | None, interpolation: str) -> int:
             f"to be central, got {crop}: cut the images to {side - 1} x {side - 1}, or take "
             f"crop={crop - 1 or 2}"
         )
-    elif side < (least := smallest_side(crop, interpolation)):
+    elif side < (least := _smallest_side(crop, interpolation)):
         raise ValueError(
             f"crop {crop} needs images of at least {least} x {least} pixels with "
             f"{interpolation!r}, got {side} x {side}: cut them out larger, or take crop=None"
