@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
 
 # compile and photometry are slow beside what hypothesis expects of a unit
@@ -24,7 +23,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
+    """Skip what needs a GPU where there is none; many small tensors want one thread."""
+    import torch
+
+    torch.set_num_threads(1)
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):
@@ -39,11 +41,13 @@ def pytest_collection_finish() -> None:
 
 def pytest_runtest_setup() -> None:
     """Subnormal numbers are no zeros: some of the oldest releases switch them off when loaded."""
+    import torch
+
     torch.set_flush_denormal(False)
 
 
+# torch is imported by the processes that run tests, and not by the one that starts these
 gc.set_threshold(20_000, 20, 50)  # from the imports on: thousands of tests live until the end
-torch.set_num_threads(1)  # many small tensors: a second thread waits more than it works
 os.environ.setdefault("TORCH_DYNAMO_RUN_GC_AFTER_COMPILE", "0")  # read when Dynamo is imported
 
 BESIDE_CHECKOUT = Path(__file__).parents[2] / "shared" / "data"

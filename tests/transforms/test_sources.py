@@ -14,8 +14,13 @@ from photoz_losses.transforms import (
     source_mask,
 )
 
-pytest.importorskip("photutils", reason="needs photutils: install the extra masks")
-pytest.importorskip("skimage", reason="needs scikit-image: install the extra masks")
+
+@pytest.fixture(scope="module", autouse=True)
+def _packages() -> None:
+    """Imported where these tests run, and not where tests are only counted: it takes seconds."""
+    pytest.importorskip("photutils", reason="needs photutils: install the extra masks")
+    pytest.importorskip("skimage", reason="needs scikit-image: install the extra masks")
+
 
 SIDE, BANDS = 49, 3
 NOISE = np.array([1.0, 0.01, 50.0])[:, None, None]  # bands in very different units
