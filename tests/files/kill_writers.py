@@ -56,6 +56,9 @@ def forked(job: Callable[[], Any], after: float | None = None) -> bool:
         os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     if os.WIFSIGNALED(status):
+        ended = signal.Signals(os.WTERMSIG(status))
+        if after is None or ended != signal.SIGKILL:  # not by us: a crash
+            raise DamageError(f"{ended.name} ended what was {'not ' * (after is None)}to be killed")
         return True
     if os.waitstatus_to_exitcode(status):
         raise DamageError("what was not killed failed")

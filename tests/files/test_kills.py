@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -24,6 +25,12 @@ def kill(folder: Path, kills: int, writers: list[str]) -> dict[str, int]:
     assert run.returncode == 0, run.stdout + run.stderr
     counts: dict[str, int] = json.loads(run.stdout.splitlines()[-1])["survived"]
     return counts
+
+
+@pytest.mark.parametrize("after", [None, 0.2])
+def test_a_writer_that_crashes_is_not_taken_for_a_killed_one(after):
+    with pytest.raises(kill_writers.DamageError, match="SIGSEGV"):
+        kill_writers.forked(lambda: os.kill(os.getpid(), signal.SIGSEGV), after)
 
 
 @pytest.mark.slow
