@@ -209,6 +209,8 @@ def tensor(name: str, value: Any) -> Tensor:
         mend = ""
         if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):
             mend = f" of tensors: unpack it, or pick the one that is {name}"
+        elif isinstance(value, Mapping) and isinstance(value.get(name), Tensor):
+            mend = f": take its entry {name!r}"
         elif isinstance(value, list | tuple | Real | np.ndarray):
             mend = ": wrap it in torch.as_tensor(...)"
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}{mend}")

@@ -43,17 +43,20 @@ def refuse_probabilities(name: str, logits: Tensor) -> None:
         )
 
 
-def refuse_overflow(loss: Tensor, values: Tensor, /, **given: Tensor) -> None:
+def refuse_overflow(
+    loss: Tensor, values: Tensor, place: Tensor | None = None, /, **given: Tensor
+) -> None:
     """ValueError where `loss`, or a row's value, overflowed though what was given is finite.
 
-    Not where that row's is infinite or NaN: it came of the network, and stays visible.
+    Not where that row's is infinite or NaN: it came of the network, and stays visible. Nor where
+    `place`, that of the true redshift in its bin, is NaN: no one knows it, and the loss is NaN.
     """
     if not given or not values.numel() or not _check.can_read_free(loss, *given.values()):
         return
     if bool(loss.isfinite().all()):
         return
     finite = values.isfinite()
-    blameless = torch.ones_like(finite)
+    blameless = torch.ones_like(finite) if place is None else ~place.isnan()
     for value in given.values():
         blameless = blameless & value.isfinite().reshape(*values.shape, -1).all(-1)
     if bool((blameless & ~finite).any() | (finite.all() & loss.isinf().any())):
@@ -70,13 +73,21 @@ def refuse_other_than_masses(name: str, probs: Tensor, total: Tensor, tolerance:
     if not probs.numel():
         return
     least, total = probs.detach().amin(), total.detach().squeeze(-1)  # NaN is the least of all
-    if not bool((least >= 0) & ((total - 1).abs() < tolerance).all()):
-        worst = total.flatten()[(total - 1).abs().flatten().nan_to_num(torch.inf).argmax()]
+    if bool((least >= 0) & ((total - 1).abs() < tolerance).all()):
+        return
+    if bool(least.isnan()):
+        rows = probs.detach().isnan().any(-1).flatten()
         raise ValueError(
-            f"{name} must be masses per bin: not negative, not NaN, each row summing to 1; got "
-            f"least value {least.item():.3g} and a row that sums to {worst.item():.4g}. For "
-            f"logits apply torch.softmax(logits, -1); for densities multiply by bins.widths"
+            f"{name} must be masses per bin, got NaN in {int(rows.sum())} of {len(rows)} rows, the "
+            f"first at index {int(rows.nonzero()[0])}: a network gives NaN for NaN; look for it in "
+            f"its inputs and in its weights"
         )
+    worst = total.flatten()[(total - 1).abs().flatten().nan_to_num(torch.inf).argmax()]
+    raise ValueError(
+        f"{name} must be masses per bin: not negative, not NaN, each row summing to 1; got "
+        f"least value {least.item():.3g} and a row that sums to {worst.item():.4g}. For "
+        f"logits apply torch.softmax(logits, -1); for densities multiply by bins.widths"
+    )
 
 
 def refuse_outside(name: str, z: Tensor, inside: Tensor, edges: Tensor) -> None:

@@ -138,7 +138,13 @@ for name, read in READERS.items():
         lambda read=read: read(PROBS / 0.1),
         ValueError, "probs", "masses per bin", "bins.widths",
     )  # fmt: skip
-    case(f"{name}: NaN", lambda read=read: read(PROBS * NAN), ValueError, "probs", "not NaN")
+    case(
+        f"{name}: NaN",
+        lambda read=read: read(PROBS * NAN),
+        ValueError,
+        "probs",
+        "NaN in 2 of 2 rows",
+    )
     case(f"{name}: bins", lambda read=read: read(PROBS[:, 1:]), ValueError, "probs", "4)", "(2, 3)")
     case(
         f"{name}: integers",

@@ -7,9 +7,12 @@ from photoz_losses import (
     FluxLoss,
     InvarianceLoss,
     L2Penalty,
+    RedshiftBins,
     RedshiftCrossEntropy,
     RotationDerivativeLoss,
+    cde_loss,
     cross_entropy,
+    crps_loss,
     flux_loss,
     invariance_loss,
     l2_penalty,
@@ -120,7 +123,12 @@ for name, call in INVARIANCE.items():
 case(
     "invariance_loss: other batch",
     lambda: invariance_loss(LOGITS, LOGITS[:1]),
-    ValueError, "logits_transformed", "(2, 4)", "(1, 4)",
+    ValueError, "logits_transformed", "(2, 4)", "rows=", "(1, 4)",
+)  # fmt: skip
+case(
+    "invariance_loss: what a Hugging Face model gives",
+    lambda: invariance_loss({"logits": LOGITS}, LOGITS),
+    TypeError, "logits", "dict: take its entry 'logits'",
 )  # fmt: skip
 case(
     "invariance_loss: second view as probabilities",
@@ -163,6 +171,19 @@ for fault, call, *says in (
     (
         "cross_entropy: label_smoothing's logits",
         lambda: cross_entropy(ENDS, Z, BINS, label_smoothing=0.1), "logits", "-3e+38 to 3e+38",
+    ),
+    (
+        "cde_loss: bins of almost no width",
+        lambda: cde_loss(ENDS, 3e-38 * Z.double(), RedshiftBins(3e-38 * BINS.edges)),
+        "logits",
+    ),
+    (
+        "crps_loss: bins without end",
+        lambda: crps_loss(
+            ENDS.flip(-1), 8e38 * Z.double().min().expand(2), RedshiftBins(8e38 * BINS.edges),
+            reduction="sum",
+        ),
+        "logits",
     ),
     ("flux_loss: residual", lambda: flux_loss(LOGITS, HUGE), "logits and residual", "2e+38"),
     (

@@ -13,6 +13,7 @@ from photoz_losses import (
     UncertaintyWeights,
     WeightSchedule,
     cde_loss,
+    metrics,
 )
 
 case = Cases()
@@ -35,6 +36,16 @@ case(
         logits=LOGITS, z_spec=Z, residual=1e20 * torch.ones_like(RESIDUAL)
     ),
     ValueError, "ce and flux must give a loss that torch.float32 holds", "and 1e+20", "scale",
+)  # fmt: skip
+case(
+    "TotalLoss: a metric, of the same name",
+    lambda: TotalLoss({"cde": (1.0, metrics.CDELoss(BINS))}),
+    TypeError, "'cde'", "the metric CDELoss", "take the loss", "from photoz_losses",
+)  # fmt: skip
+case(
+    "TotalLoss: nothing given",
+    lambda: TotalLoss({"ce": (1.0, ENTROPY)})(),
+    TypeError, "'ce'", "'logits'", "got none",
 )  # fmt: skip
 case("TotalLoss: no terms", lambda: TotalLoss({}), ValueError, "terms", "at least one")
 case(

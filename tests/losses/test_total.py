@@ -352,3 +352,51 @@ def test_a_forgotten_step_is_told_once(weight, step_every, training, first):
     loss = TotalLoss({"x": (weight, Given())}).train(training)
     assert calls_until_warned(loss, 1100, step_every) == first
     assert calls_until_warned(loss, 100, step_every) is None
+
+
+class _Given(nn.Module):
+    """A term that is handed its own value, by the name that it has."""
+
+    def forward(self, value):
+        return value
+
+
+class _Other(nn.Module):
+    def forward(self, other):
+        return other
+
+
+def given(first: float, second: float, weights=(1.0, 1.0), weighting=None, dtype=torch.float32):
+    """Total of two terms with these values."""
+    pairs = {"first": (weights[0], _Given()), "second": (weights[1], _Other())}
+    values = [torch.tensor(value, dtype=dtype) for value in (first, second)]
+    return TotalLoss(pairs, weighting=weighting)(value=values[0], other=values[1])[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_small_term_in_half_precision_is_not_lost_beside_a_large_one(dtype):
+    total = given(1.0, 0.001, dtype=dtype)
+    assert total.dtype == torch.float32
+    expected = 1 + torch.tensor(0.001, dtype=dtype).float()
+    torch.testing.assert_close(total, expected, rtol=1e-6, atol=0)
+    assert given(60000.0, 60000.0, dtype=torch.float16) == 120_000
+
+
+@pytest.mark.parametrize("weighting", [None, ReLoBRaLo(["first", "second"])])
+def test_a_total_that_overflows_is_refused_whoever_weighs(weighting):
+    with pytest.raises(ValueError, match=r"first and second must give a loss that torch\.float32"):
+        given(1e9, 1e10, (1e30, 1e30), weighting)
+
+
+def test_a_learned_weight_that_overflows_is_named():
+    weighting = UncertaintyWeights(["first", "second"])
+    torch.nn.init.constant_(weighting.log_variances, -100.0)
+    with pytest.raises(ValueError, match=r"and weighting\.log_variances must give a loss .* -100:"):
+        given(1.0, 2.0, weighting=weighting)
+
+
+def test_a_term_that_does_not_enter_hides_no_overflow_and_one_that_does_stays_visible():
+    with pytest.raises(ValueError, match="first must give a loss"):
+        given(1e10, torch.nan, (1e30, 0.0))
+    assert given(1e10, torch.nan, (1e30, 1.0)).isnan()
+    assert given(torch.inf, 1.0).isinf()

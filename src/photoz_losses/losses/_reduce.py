@@ -13,10 +13,13 @@ def check_reduction(reduction: str) -> str:
     return one_of("reduction", reduction, REDUCTIONS)
 
 
-def reduce(values: Tensor, reduction: str, **given: Tensor) -> Tensor:
+def reduce(
+    values: Tensor, reduction: str, place: Tensor | None = None, /, **given: Tensor
+) -> Tensor:
     """Mean or sum over all galaxies, or the values themselves; any other name raises.
 
-    ValueError where that overflows though what was `given` for it, row by row, is finite.
+    ValueError where that overflows though what was `given` for it, row by row, is finite, and the
+    true redshift known: `place` in its bin is NaN where it is not.
     """
     check_reduction(reduction)
     reduced = values
@@ -24,5 +27,5 @@ def reduce(values: Tensor, reduction: str, **given: Tensor) -> Tensor:
         reduced = values.mean()
     elif reduction == "sum":
         reduced = values.sum()
-    refuse_overflow(reduced, values, **given)
+    refuse_overflow(reduced, values, place, **given)
     return reduced

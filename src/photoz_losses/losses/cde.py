@@ -42,7 +42,7 @@ def cde_loss(
     Raises
     ------
     ValueError, TypeError
-        As `cross_entropy`.
+        As `cross_entropy`, but that only bins of about 1e-38 let it overflow.
 
     Examples
     --------
@@ -54,7 +54,8 @@ def cde_loss(
     """
     probs = _check.instance("bins", bins, RedshiftBins).read_logits(logits).softmax(-1)
     density = probs / bins.widths.to(probs.dtype)
-    return reduce(cde_score(probs, density, *bins.locate(z_spec, probs.shape[:-1])), reduction)
+    index, place = bins.locate(z_spec, probs.shape[:-1])
+    return reduce(cde_score(probs, density, index, place), reduction, place, logits=logits)
 
 
 def cde_score(probs: Tensor, density: Tensor, index: Tensor, place: Tensor) -> Tensor:

@@ -69,9 +69,7 @@ def cross_entropy(
     value = -log_probs.gather(-1, index.unsqueeze(-1)).squeeze(-1)
     if label_smoothing > 0:
         value = (1 - label_smoothing) * value - label_smoothing * log_probs.mean(-1)
-    loss = reduce(value * nan_where_unknown(place, value), reduction)
-    _values.refuse_overflow(loss, value, logits=logits)
-    return loss
+    return reduce(value * nan_where_unknown(place, value), reduction, place, logits=logits)
 
 
 def _check_smoothing(label_smoothing: float) -> None:

@@ -42,7 +42,7 @@ def crps_loss(
     Raises
     ------
     ValueError, TypeError
-        As `cross_entropy`.
+        As `cross_entropy`, but that only bins of about 1e38 let it overflow.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def crps_loss(
     """
     probs = _check.instance("bins", bins, RedshiftBins).read_logits(logits).softmax(-1)
     index, place = bins.locate(z_spec, probs.shape[:-1])
-    return reduce(crps_score(probs, index, place, bins), reduction)
+    return reduce(crps_score(probs, index, place, bins), reduction, place, logits=logits)
 
 
 def crps_score(probs: Tensor, index: Tensor, place: Tensor, bins: RedshiftBins) -> Tensor:

@@ -101,10 +101,11 @@ def _flux_loss(
     share = logits.new_ones(bands) if band_weight is None else band_weight
     share = _shares(share, bands, logits.dtype)
     counted = torch.where(share.unsqueeze(-2) == 0, 0.0, residual)  # may be NaN where not in use
+    name = "residual"
     if variance is not None:
-        share = share / _error(variance, share)
+        share, name = share / _error(variance, share), "residual, over the root of variance,"
     score = (share * _mismatch(logits, counted)).sum(-1)
-    return reduce(score, reduction, logits=logits, residual=counted)
+    return reduce(score, reduction, **{"logits": logits, name: counted})
 
 
 def _shares(weight: Tensor, bands: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -89,7 +89,9 @@ def invariance_loss(
     logits, other = read(logits), read(logits_transformed, "logits_transformed")
     if rows is not None:
         logits = _select(logits, rows)
-    _check.same_shape("logits_transformed", other, logits.shape, "logits" if rows is None else ROWS)
+    some = rows is None and len(other.shape) > 1 and other.shape[1:] == logits.shape[1:]
+    of = "logits (for views of some of the galaxies say which, rows=...)" if some else "logits"
+    _check.same_shape("logits_transformed", other, logits.shape, of if rows is None else ROWS)
     first, second = logits / temperature, other / temperature
     apart = first - second if space == "logits" else first.softmax(-1) - second.softmax(-1)
     if distance == "cramer" and bins is not None:

@@ -126,12 +126,12 @@ class TotalLoss(nn.Module):
                     f"term {name!r} gave shape {tuple(values[name].shape)}, a sum needs scalars: "
                     f"make it with reduction='mean'"
                 )
-        weighted = self._weighted(values)
+        weighted = self._weighted({name: _wide(value) for name, value in values.items()})
         if not weighted:
             return 0 * next(iter(values.values())), values
         total = torch.stack(weighted).sum()
-        learned = {} if self.weighting is None else {"weighting": weighted[-1]}
-        _values.refuse_overflow(total, total, **{**values, **learned})
+        if _check.can_read_free(total) and not bool(total.isfinite()):
+            self._refuse_overflow(total, values)
         return total, values
 
     if TYPE_CHECKING:
@@ -154,6 +154,13 @@ class TotalLoss(nn.Module):
         if self.weighting is not None:
             parts.append(self.weighting(covered))
         return parts
+
+    def _refuse_overflow(self, total: Tensor, values: Mapping[str, Tensor]) -> None:
+        """ValueError unless a term that enters the total, or what is learned, is not finite."""
+        given = {name: value for name, value in values.items() if self.weights[name] != 0}
+        if self.weighting is not None:
+            given |= {f"weighting.{name}": p for name, p in self.weighting.named_parameters()}
+        _values.refuse_overflow(total, total, **given)
 
     def step(self) -> None:
         """Move all schedules on; once after each step of the optimiser, as a learning rate's."""
@@ -211,8 +218,9 @@ class TotalLoss(nn.Module):
             for key, required in takes.items():
                 if required and key not in inputs:
                     close = difflib.get_close_matches(key, inputs.keys() - known, 1)
+                    got = ", ".join(inputs) or "none"
                     raise TypeError(
-                        f"term {name!r} needs the keyword {key!r}; got {', '.join(inputs)}"
+                        f"term {name!r} needs the keyword {key!r}; got {got}"
                         + (f": rename {close[0]}" if close else "")
                     )
         missing = {key for takes in due.values() for key in takes} - set(inputs)
@@ -242,6 +250,13 @@ class TotalLoss(nn.Module):
         if isinstance(weight, WeightSchedule):
             return f"({weight.extra_repr()})"
         return f"{weight:g}" + (f" x {type(self.weighting).__name__}" * (name in self._covered))
+
+
+def _wide(value: Tensor) -> Tensor:
+    """A term in at least float32, in which a small one beside it is not lost."""
+    if not value.is_floating_point():
+        return value
+    return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
 def _check_term(name: str, entry: Any) -> None:
@@ -312,6 +327,12 @@ def _covered(
 
 def _keywords(name: str, module: nn.Module) -> dict[str, bool]:
     """Keywords that the term's forward takes, and whether each is required."""
+    if hasattr(module, "update") and hasattr(module, "compute"):
+        kind = type(module).__name__
+        raise TypeError(
+            f"term {name!r} must be a loss, got the metric {kind}, of probabilities: take the loss "
+            f"of that name from photoz_losses, not from its metrics"
+        )
     takes = {}
     for key, parameter in inspect.signature(module.forward).parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
