@@ -192,7 +192,8 @@ for fault, call, *says in (
     ),
     (
         "flux_loss: residual over a small variance",
-        lambda: flux_loss(LOGITS, 1e-18 * HUGE, variance=1e-44 * WEIGHT), "2e+20",
+        lambda: flux_loss(LOGITS, 1e-18 * HUGE, variance=1e-44 * WEIGHT),
+        "residual, over the root of variance, must", "2e+20",
     ),
     (
         "FluxLoss: sum of residuals",
