@@ -38,6 +38,20 @@ case(
     lambda: metrics.PIT(BINS, approximate=100),
     TypeError, "approximate", "PIT", "leave it out", "PITStatistics",
 )  # fmt: skip
+for name, make in (
+    ("pit", lambda **options: metrics.pit(PROBS, Z, BINS, **options)),
+    ("PIT", lambda **options: metrics.PIT(BINS, **options)),
+    ("PITStatistics", lambda **options: metrics.PITStatistics(BINS, **options)),
+):
+    for option, value, expected in (
+        ("randomized", "yes", "True or False"),
+        ("randomized", 1, "True or False"),
+        ("generator", 0, "torch.Generator or None"),
+    ):
+        case(
+            f"{name}: {option} {value}",
+            lambda m=make, o=option, v=value: m(**{o: v}), TypeError, option, expected, repr(value),
+        )  # fmt: skip
 case(
     "photo_z_metrics: update by place",
     lambda: metrics.photo_z_metrics(BINS).update(PROBS, Z),

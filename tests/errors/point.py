@@ -1,7 +1,7 @@
 """Bad input: point metrics."""
 
 import torch
-from errors.table import INF, NAN, Cases, Z, changed
+from errors.table import BINS, INF, NAN, Cases, Z, changed
 
 from photoz_losses import metrics
 
@@ -87,3 +87,19 @@ for name, call in (
     ("Bias", lambda: metrics.Bias(statistic="mode")),
 ):
     case(f"{name}: statistic", call, ValueError, "statistic", "'mean', 'median'", "'mode'")
+for name in ("MAD", "Bias", "OutlierRate"):
+    case(
+        f"{name}: bins",
+        lambda n=name: getattr(metrics, n)(BINS),
+        TypeError, "must be an option", "RedshiftBins", "take no bins",
+    )  # fmt: skip
+for name, call in (
+    ("mad", lambda v: metrics.mad(Z, Z, centered=v)),
+    ("MAD", lambda v: metrics.MAD(centered=v)),
+    ("MAD by place", metrics.MAD),
+):
+    for value in (0.05, 1, "median"):
+        case(
+            f"{name}: centered {value}",
+            lambda c=call, v=value: c(v), TypeError, "centered", "True or False", repr(value),
+        )  # fmt: skip

@@ -98,8 +98,10 @@ class PITSample(SampleMetric):
         **kwargs: Any,
     ) -> None:
         _check.instance("bins", bins, RedshiftBins)
+        randomized = _check.flag("randomized", randomized)
         super().__init__({"pit": (0.0, 1.0)}, identity=(bins, randomized), **kwargs)
-        self.bins, self.randomized, self.generator = bins, randomized, generator
+        self.bins, self.randomized = bins, randomized
+        self.generator = _check.generator("generator", generator)
 
     def update(self, probs: Tensor, z_spec: Tensor) -> None:
         """Take in a batch of masses (N, C) and true redshifts (N,)."""

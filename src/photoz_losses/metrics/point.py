@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from photoz_losses import _check
+from photoz_losses.bins import RedshiftBins
 from photoz_losses.metrics._samples import SampleMetric
 from photoz_losses.metrics._weighted import mean, median, quantiles, read_weights
 
@@ -286,6 +287,14 @@ def _check_threshold(threshold: float | str) -> None:
         raise ValueError(f"threshold must be positive and finite, got {threshold}")
 
 
+def _refuse_bins(name: str, value: object) -> None:
+    """TypeError where bins, the first argument of a metric of densities, came as an option."""
+    if isinstance(value, RedshiftBins):
+        raise TypeError(
+            f"{name} must be an option, got RedshiftBins: metrics of point estimates take no bins"
+        )
+
+
 class _ResidualMetric(SampleMetric):
     """Keeps every residual: medians over batches and ranks stay exact."""
 
@@ -342,7 +351,9 @@ class MAD(_ResidualMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(approximate=approximate, **kwargs)
-        self.centered, self.factor = centered, _check_factor(factor)
+        _refuse_bins("centered", centered)
+        self.centered = _check.flag("centered", centered)
+        self.factor = _check_factor(factor)
 
     def compute(self) -> Tensor:
         """Scaled median absolute deviation; NaN without galaxies."""
@@ -395,6 +406,7 @@ class Bias(_ResidualMetric):
         self, statistic: str = "mean", *, approximate: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(approximate=approximate, **kwargs)
+        _refuse_bins("statistic", statistic)
         self.statistic = _check.one_of("statistic", statistic, ("mean", "median"))
 
     def compute(self) -> Tensor:
@@ -425,6 +437,7 @@ class OutlierRate(_ResidualMetric):
     def __init__(
         self, threshold: float | str = 0.05, *, approximate: int | None = None, **kwargs: Any
     ) -> None:
+        _refuse_bins("threshold", threshold)
         _check_threshold(threshold)
         if approximate is not None and not isinstance(threshold, str) and threshold > 1:
             raise ValueError(
