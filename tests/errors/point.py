@@ -73,14 +73,15 @@ case(
     lambda: metrics.mad(Z, changed(Z, 0, INF)),
     ValueError, "z_spec", "finite", "drop",
 )  # fmt: skip
-for value in (0.0, -0.05, NAN, INF):
+for value in (0.0, -0.05, NAN, INF, 1.0, 5, 15.0):
     for name, call in (
         ("outlier_rate", lambda v: metrics.outlier_rate(Z, Z, threshold=v)),
         ("OutlierRate", lambda v: metrics.OutlierRate(threshold=v)),
     ):
         case(
             f"{name}: threshold {value}",
-            lambda c=call, v=value: c(v), ValueError, "threshold", "positive and finite",
+            lambda c=call, v=value: c(v),
+            ValueError, "threshold", "between 0 and 1", str(value), "fractions",
         )  # fmt: skip
 for name, call in (
     ("bias", lambda: metrics.bias(Z, Z, statistic="mode")),

@@ -97,10 +97,6 @@ case(
     lambda: ResampleBackground(mask=MASK[0, 1:])(IMAGES), ValueError, "mask", "(2, 7, 8)",
 )  # fmt: skip
 case(
-    "OutlierRate: threshold beyond the histogram",
-    lambda: metrics.OutlierRate(1.5, approximate=10), ValueError, "at most 1", "every residual",
-)  # fmt: skip
-case(
     "mad: weights without a finite sum",
     lambda: metrics.mad(Z, Z, weights=torch.tensor([1e308, 1e308], dtype=torch.float64)),
     ValueError, "weights", "finite sum", "largest",

@@ -224,9 +224,9 @@ def outlier_rate(
     z_phot, z_spec, weights
         As in `mad`.
     threshold : float or "sigma_iqr"
-        A positive number, or :math:`\max(0.06, 3\,\sigma_\mathrm{IQR})` of the same residuals with
-        :math:`\sigma_\mathrm{IQR}` the interquartile range over 1.349 (RAIL, after the LSST Science
-        Book).
+        A number between 0 and 1, or :math:`\max(0.06, 3\,\sigma_\mathrm{IQR})` of the same
+        residuals with :math:`\sigma_\mathrm{IQR}` the interquartile range over 1.349 (RAIL, after
+        the LSST Science Book).
 
     Returns
     -------
@@ -236,7 +236,7 @@ def outlier_rate(
     Raises
     ------
     ValueError, TypeError
-        As `mad`; also if `threshold` is not positive and finite, or another word.
+        As `mad`; also if `threshold` does not lie between 0 and 1, or is another word.
 
     Examples
     --------
@@ -283,8 +283,10 @@ def _check_threshold(threshold: float | str) -> None:
     if isinstance(threshold, str):
         if threshold != "sigma_iqr":
             raise ValueError(f"threshold must be a number or 'sigma_iqr', got {threshold!r}")
-    elif not 0 < _check.number("threshold", threshold) < math.inf:
-        raise ValueError(f"threshold must be positive and finite, got {threshold}")
+    elif not 0 < _check.number("threshold", threshold) < 1:
+        raise ValueError(
+            f"threshold must lie between 0 and 1, got {threshold}: give fractions, not percentages"
+        )
 
 
 def _refuse_bins(name: str, value: object) -> None:
@@ -439,11 +441,6 @@ class OutlierRate(_ResidualMetric):
     ) -> None:
         _refuse_bins("threshold", threshold)
         _check_threshold(threshold)
-        if approximate is not None and not isinstance(threshold, str) and threshold > 1:
-            raise ValueError(
-                f"threshold must be at most 1 with approximate, whose histogram ends there, got "
-                f"{threshold}: keep every residual"
-            )
         edges = () if isinstance(threshold, str) else (-threshold, threshold)
         super().__init__(approximate=approximate, edges=edges, **kwargs)
         self.threshold = threshold
