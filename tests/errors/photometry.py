@@ -186,6 +186,19 @@ case(
     lambda: FilterSet.from_speclite("sdss2010"),
     ValueError, "names", "'sdss2010'", "'sdss2010-*'",
 )  # fmt: skip
+for fault, names, error, *says in (
+    ("a list", (["sdss2010-r", "decam2014-*"],), TypeError, "names", "list", "(*names)"),
+    ("a number among names", ("sdss2010-r", 5), TypeError, "names", "got 5", "(*names)"),
+    ("no names", (), ValueError, "names", "at least one", "'sdss2010-*'"),
+    ("an unknown band", ("sdss2010-q",), ValueError, "names", "'sdss2010-q'", "sdss2010-u, sdss"),
+    ("another pattern", ("sdss2010-r*",), ValueError, "names", "'sdss2010-r*'", "'sdss2010-*'"),
+    ("an unknown group", ("sdss-r",), ValueError, "names", "'sdss-r'", "filter_group_names"),
+    ("an unknown group, whole", ("sdss",), ValueError, "names", "'sdss'", "group_names"),
+):
+    case(
+        f"FilterSet.from_speclite: {fault}",
+        lambda n=names: FilterSet.from_speclite(*n), error, *says,
+    )  # fmt: skip
 case(
     "FilterSet: names no strings",
     lambda: FilterSet([["g"]], [[4000.0, 5000.0]], [[1.0, 1.0]]),

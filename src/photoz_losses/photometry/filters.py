@@ -73,19 +73,15 @@ class FilterSet:
         Raises
         ------
         ValueError
-            If a name is of no band, nor of all bands of a group.
+            If there is no name, or one is of no band, nor of all bands of a group.
+        TypeError
+            If a name is no string.
         """
-        from speclite.filters import load_filters
-
-        for name in names:
-            if isinstance(name, str) and "-" not in name:
-                raise ValueError(
-                    f"names must be of bands, got the group {name!r}: {name + '-*'!r} for all its "
-                    f"bands"
-                )
-        curves = load_filters(*names)
+        if not names:
+            raise ValueError("names must hold at least one, as 'sdss2010-*', got none")
+        curves = [curve for name in names for curve in _of_speclite(name)]
         return cls(
-            list(curves.names),
+            [curve.name for curve in curves],
             [curve.wavelength for curve in curves],
             [curve.response for curve in curves],
         )
@@ -110,6 +106,31 @@ class FilterSet:
             for name, wavelength in zip(self.names, self.wavelengths, strict=True)
         )
         return f"FilterSet({', '.join(ranges)})"
+
+
+def _of_speclite(name: str) -> Sequence[Any]:
+    """The curve of a band, or those of all bands of a group."""
+    from speclite.filters import filter_group_names, load_filters
+
+    if not isinstance(name, str):
+        raise TypeError(
+            f"names must be strings, one argument each, got {_check.shown(name)}: "
+            f"from_speclite(*names)"
+        )
+    try:
+        curves: Sequence[Any] = load_filters(name)
+    except ValueError as error:
+        group = name.partition("-")[0]
+        if group not in filter_group_names:
+            raise ValueError(
+                f"names must be of a group that speclite has, got {name!r}: see "
+                f"speclite.filters.filter_group_names"
+            ) from error
+        bands = ", ".join(load_filters(f"{group}-*").names)
+        raise ValueError(
+            f"names must be of bands, got {name!r}: {bands}, or {group + '-*'!r} for all of them"
+        ) from error
+    return curves
 
 
 def _response(name: str, values: Any, wavelength: Tensor) -> Tensor:
