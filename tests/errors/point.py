@@ -1,5 +1,7 @@
 """Bad input: point metrics."""
 
+from functools import partial
+
 import torch
 from errors.table import BINS, INF, NAN, Cases, Z, changed
 
@@ -104,3 +106,24 @@ for name, call in (
             f"{name}: centered {value}",
             lambda c=call, v=value: c(v), TypeError, "centered", "True or False", repr(value),
         )  # fmt: skip
+for fault, metric, *says in (
+    ("of a class", metrics.MAD(), "a function", "MAD", "such as mad", "not its class"),
+    ("the class itself", metrics.MAD, "a function", "MAD", "such as mad", "not its class"),
+    ("a collection", metrics.photo_z_metrics(BINS), "a function", "PhotoZMetrics", "not its class"),
+    ("without a signature", max, "a signature", "max", "a function of your own"),
+    ("a partial without one", partial(max), "a signature", "of your own"),
+):
+    case(
+        f"standard_error: metric {fault}",
+        lambda m=metric: metrics.standard_error(m, Z, Z), TypeError, "metric", *says,
+    )  # fmt: skip
+    case(
+        f"binned: metric {fault}",
+        lambda m=metric: metrics.binned(m, Z, Z, by=Z, edges=[0.0, 1.0]),
+        TypeError, "metric", *says,
+    )  # fmt: skip
+case(
+    "Binned: metric the class itself",
+    lambda: metrics.Binned(metrics.MAD, [0.0, 1.0]),
+    TypeError, "torchmetrics.Metric", "got MAD", "make one, MAD(...)",
+)  # fmt: skip

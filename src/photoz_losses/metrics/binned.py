@@ -213,10 +213,10 @@ class Binned(StreamingMetric):
     def __init__(self, metric: Metric, edges: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(metric, Metric):
-            raise TypeError(
-                f"metric must be a torchmetrics.Metric, got {type(metric).__name__}: "
-                f"for a function use binned"
-            )
+            made = not isinstance(metric, type)
+            got = type(metric).__name__ if made else metric.__name__
+            mend = "for a function use binned" if made else f"make one, {got}(...)"
+            raise TypeError(f"metric must be a torchmetrics.Metric, got {got}: {mend}")
         if metric.update_called:
             raise ValueError("metric has seen galaxies: give one that has not, or reset it")
         self._edges = _check.increasing("edges", edges, at_least=2)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric, MetricCollection
 
 from photoz_losses import _check
 from photoz_losses.metrics._weighted import mean, read_weights
@@ -78,7 +79,8 @@ def standard_error(
         If there is no closed form, tensors differ in the number of galaxies, or a number is too
         small.
     TypeError
-        If `n_boot` is not an integer, or the metric returns something else.
+        If `n_boot` is not an integer, or the metric is a class such as `MAD`, has no signature or
+        returns something else.
 
     Examples
     --------
@@ -135,13 +137,31 @@ def by_place(
 
     Only what is given by place is drawn, or parted, galaxy by galaxy (and the weights are).
     """
-    bound = inspect.signature(_check.calls("metric", metric)).bind(*arguments, **options)
+    bound = _signature(metric).bind(*arguments, **options)
     galaxies = {len(a) for a in bound.args if isinstance(a, Tensor) and a.ndim}
     for name, option in bound.kwargs.items():
         known = name in ("weights", "level")
         if not known and isinstance(option, Tensor) and option.ndim and len(option) in galaxies:
             raise TypeError(f"{name} must be given by place, to stay with its galaxies")
     return bound.args, bound.kwargs
+
+
+def _signature(metric: Callable[..., Any]) -> inspect.Signature:
+    """Of a function; TypeError of a metric's class, of its instance, and of what has none."""
+    kind = metric if isinstance(metric, type) else type(metric)
+    if issubclass(kind, Metric | MetricCollection):
+        raise TypeError(
+            f"metric must be a function, got {kind.__name__}: give the function, such as mad or "
+            f"crps, not its class"
+        )
+    try:
+        return inspect.signature(_check.calls("metric", metric))
+    except ValueError as error:
+        got = getattr(metric, "__name__", _check.shown(metric))
+        raise TypeError(
+            f"metric must have a signature that Python can read, got {got}: call it in a function "
+            f"of your own"
+        ) from error
 
 
 def refuse_per_galaxy(
