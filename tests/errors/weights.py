@@ -1,8 +1,14 @@
 """Bad input: weights between terms."""
 
+import torch
 from errors.table import INF, LOGITS, NAN, Cases, Z, used_up
 
-from photoz_losses import ReLoBRaLo, UncertaintyWeights, WeightSchedule, gradient_norms
+from photoz_losses import (
+    ReLoBRaLo,
+    UncertaintyWeights,
+    WeightSchedule,
+    gradient_norms,
+)
 
 case = Cases()
 
@@ -59,6 +65,36 @@ for options, *says in (
     name = " ".join(f"{key} {value}" for key, value in options.items())
     case(f"ReLoBRaLo: {name}", lambda o=options: ReLoBRaLo(["ce", "flux"], **o), ValueError, *says)
 case("ReLoBRaLo: one name", lambda: ReLoBRaLo(["ce"]), ValueError, "names", "at least 2", "'ce'")
+THETA = torch.tensor([3.0, 4.0], requires_grad=True)
+OTHER = torch.ones(2, requires_grad=True)
+
+
+def pulled(**terms):
+    return gradient_norms(terms, [THETA])
+
+
+def after_backward():
+    term = THETA.square().sum()
+    term.backward()
+    return pulled(ce=term)
+
+
+for fault, call, error, *says in (
+    (
+        "term detached", lambda: pulled(ce=THETA.sum(), flux=THETA.sum().detach()),
+        ValueError, "terms['flux']", "require a gradient", "no_grad", "as TotalLoss returns them",
+    ),
+    (
+        "term not reduced", lambda: pulled(ce=THETA.square()),
+        ValueError, "terms['ce']", "scalar", "(2,)", "reduction='mean'",
+    ),
+    (
+        "parameters of another model", lambda: pulled(ce=OTHER.sum(), flux=OTHER.prod()),
+        ValueError, "parameters", "enter a term", "of the model that",
+    ),
+    ("after the backward", after_backward, RuntimeError, "terms['ce']", "before total.backward()"),
+):  # fmt: skip
+    case(f"gradient_norms: {fault}", call, error, *says)
 case(
     "gradient_norms: generator used up",
     lambda: gradient_norms({"ce": LOGITS.sum()}, used_up()),

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -252,7 +253,9 @@ add(
     every=2,
     term=torch.tensor(0.5),
 )
-add("gradient_norms", p.gradient_norms, terms=TERMS, parameters=[nn.Parameter(LOGITS)])
+THETA = nn.Parameter(LOGITS.clone())
+PULLS = MappingProxyType({"ce": THETA.square().sum(), "flux": THETA.sum()})  # not copied: a graph
+add("gradient_norms", p.gradient_norms, terms=PULLS, parameters=(THETA,))
 
 # Metrics ------------------------------------------------------------------------------------------
 

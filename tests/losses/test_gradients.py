@@ -35,12 +35,44 @@ def test_gradient_norms_are_those_of_each_terms_own_backward():
     torch.testing.assert_close([p.grad for p in model.parameters()], whole)
 
 
-def test_gradient_norms_of_frozen_and_unused_parameters_and_of_constants():
+def test_gradient_norms_of_frozen_and_unused_parameters_and_of_a_term_that_none_enters():
     used = torch.tensor([3.0, 4.0], dtype=torch.bfloat16, requires_grad=True)
     unused, frozen = torch.ones(2, requires_grad=True), torch.ones(2)
+    other = torch.ones(2, requires_grad=True)
     norms = gradient_norms(
-        {"used": used.float().square().sum(), "constant": torch.tensor(2.0)}, [used, unused, frozen]
+        {"used": used.float().square().sum(), "other": other.sum()}, [used, unused, frozen]
     )
-    assert norms == {"used": 10.0, "constant": 0.0}
+    assert norms == {"used": 10.0, "other": 0.0}
     assert {norm.dtype for norm in norms.values()} == {torch.float32}
-    assert gradient_norms({"used": used.float().sum()}, [unused]) == {"used": 0.0}
+    assert gradient_norms({}, [used]) == {}
+
+
+def test_a_gradient_of_zero_is_one():
+    """Where the parameters enter, and the term does not change with them."""
+    flat = torch.tensor([-1.0, -2.0], requires_grad=True)
+    assert gradient_norms({"flat": flat.relu().sum()}, [flat]) == {"flat": 0.0}
+
+
+def test_a_backward_that_came_first_is_named_beside_torchs_own_words():
+    theta = torch.ones(2, requires_grad=True)
+    term = theta.square().sum()
+    term.backward()
+    with pytest.raises(RuntimeError, match=r"before total\.backward") as caught:
+        gradient_norms({"l2": term}, [theta])
+    assert "second time" in str(caught.value.__cause__)
+
+
+class _Failing(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.sum()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise RuntimeError("out of memory")
+
+
+def test_another_error_of_a_backward_stays_what_it_is():
+    theta = torch.ones(2, requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"^out of memory$"):
+        gradient_norms({"failing": _Failing.apply(theta)}, [theta])

@@ -26,22 +26,26 @@ def gradient_norms(terms: Mapping[str, Tensor], parameters: Iterable[Tensor]) ->
     -------
     dict of str to Tensor
         Scalar for each term, in at least float32, without gradient; 0 for a term that no parameter
-        enters. Under DistributedDataParallel it is this rank's own.
+        enters while one does another. Under DistributedDataParallel it is this rank's own.
 
     Raises
     ------
     ValueError
-        If no parameter requires a gradient: a generator that was used up would give zeros.
+        If no parameter requires a gradient (a generator that was used up would give zeros) or
+        enters a term (those of another model), or a term does not require one (it was detached, or
+        computed under ``no_grad``) or is no scalar.
     TypeError
         If a parameter or a term is not a floating-point tensor.
+    RuntimeError
+        If the backward of the total came first, which frees the graph.
 
     Examples
     --------
     >>> import torch
     >>> from photoz_losses import gradient_norms
     >>> theta = torch.tensor([3.0, 4.0], requires_grad=True)
-    >>> gradient_norms({"l2": theta.square().sum(), "other": torch.tensor(1.0)}, [theta])
-    {'l2': tensor(10.), 'other': tensor(0.)}
+    >>> gradient_norms({"l2": theta.square().sum(), "sum": theta[:1].sum()}, [theta])
+    {'l2': tensor(10.), 'sum': tensor(1.)}
     """
     _check.mapping("terms", terms)
     learned = [p for p in _check.each_floating("parameters", parameters) if p.requires_grad]
@@ -50,15 +54,51 @@ def gradient_norms(terms: Mapping[str, Tensor], parameters: Iterable[Tensor]) ->
             "parameters holds none that requires a gradient: call model.parameters() anew for "
             "each step, or give a list"
         )
-    return {name: _gradient_norm(name, term, learned) for name, term in terms.items()}
+    for name, term in terms.items():
+        _check_term(f"terms[{name!r}]", term)
+    norms: dict[str, Tensor] = {}
+    entered = False
+    for name, term in terms.items():
+        gradients = _gradients(f"terms[{name!r}]", term, learned)
+        norms[name] = _norm(term, gradients)
+        entered = entered or bool(gradients)
+    if norms and not entered:
+        raise ValueError(
+            "parameters must enter a term, got none that enters any: give those of the model that "
+            "computed the terms"
+        )
+    return norms
 
 
-def _gradient_norm(name: str, term: Tensor, parameters: list[Tensor]) -> Tensor:
-    squares = torch.zeros_like(_check.at_least_single(f"terms[{name!r}]", term).detach())
-    if term.requires_grad:
+def _check_term(name: str, term: Tensor) -> None:
+    if _check.floating(name, term).ndim:
+        raise ValueError(
+            f"{name} must be a scalar, got shape {tuple(term.shape)}: make it with reduction='mean'"
+        )
+    if not term.requires_grad:
+        raise ValueError(
+            f"{name} must require a gradient, got one that was detached or computed under "
+            f"no_grad: give terms as TotalLoss returns them, and leave constants out"
+        )
+
+
+def _gradients(name: str, term: Tensor, parameters: list[Tensor]) -> list[Tensor]:
+    """Of one term, by the parameters that enter it."""
+    try:
         found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
-        for gradient in found:
-            if gradient is not None:
-                whole = gradient.to_dense()  # an embedding's may be sparse
-                squares = squares + _check.at_least_single("gradient", whole).square().sum()
+    except RuntimeError as error:
+        if "second time" not in str(error):
+            raise
+        raise RuntimeError(
+            f"{name} must have its graph, got one that a backward has freed: call gradient_norms "
+            f"before total.backward()"
+        ) from error
+    return [gradient for gradient in found if gradient is not None]
+
+
+def _norm(term: Tensor, gradients: list[Tensor]) -> Tensor:
+    squares = torch.zeros_like(_check.at_least_single("term", term).detach())
+    for gradient in gradients:
+        whole = gradient.to_dense()  # an embedding's may be sparse
+        squares = squares + _check.at_least_single("gradient", whole).square().sum()
     return squares.sqrt()
