@@ -239,10 +239,13 @@ def floating(name: str, value: Any) -> Tensor:
 
 def each_floating(name: str, values: Any) -> list[Tensor]:
     """`values` as a list where all are dense floating-point tensors; TypeError otherwise."""
+    mend = "call model.parameters()"
+    if isinstance(values, torch.nn.Module) and not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be an iterable of tensors, got {shown(values)}: {mend}")
     walked = list(several(name, values, "an iterable of tensors"))
     for value in walked:
         if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must hold floating-point tensors, got {shown(value)}")
+            raise TypeError(f"{name} must hold floating-point tensors, got {shown(value)}: {mend}")
         if value.dtype not in FLOATING:
             raise TypeError(
                 f"{name} must hold floating-point tensors, got one of {value.dtype}: leave it out"

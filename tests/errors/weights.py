@@ -2,12 +2,15 @@
 
 import torch
 from errors.table import INF, LOGITS, NAN, Cases, Z, used_up
+from torch import nn
 
 from photoz_losses import (
+    L2Penalty,
     ReLoBRaLo,
     UncertaintyWeights,
     WeightSchedule,
     gradient_norms,
+    l2_penalty,
 )
 
 case = Cases()
@@ -95,6 +98,21 @@ for fault, call, error, *says in (
     ("after the backward", after_backward, RuntimeError, "terms['ce']", "before total.backward()"),
 ):  # fmt: skip
     case(f"gradient_norms: {fault}", call, error, *says)
+for fault, parameters, *says in (
+    ("a model", nn.Linear(2, 2), "iterable of tensors", "Linear"),
+    ("a Sequential", nn.Sequential(nn.Flatten()), "floating-point tensors", "Flatten"),
+    ("named_parameters", [*nn.Linear(2, 2).named_parameters()], "floating-point", "tuple"),
+):
+    for name, call in (
+        ("gradient_norms", lambda p: gradient_norms({"ce": THETA.sum()}, p)),
+        ("l2_penalty", l2_penalty),
+        ("L2Penalty", L2Penalty()),
+    ):
+        case(
+            f"{name}: {fault}",
+            lambda c=call, p=parameters: c(p),
+            TypeError, "parameters", *says, "call model.parameters()",
+        )  # fmt: skip
 case(
     "gradient_norms: generator used up",
     lambda: gradient_norms({"ce": LOGITS.sum()}, used_up()),
