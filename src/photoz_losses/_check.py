@@ -15,6 +15,7 @@ Kind = TypeVar("Kind")
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # that torch adds up
 INTEGRAL = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 LARGEST = 2**62  # that a count of anything may be: torch keeps sizes in 64 bits
+DEEPEST = 64  # that lists may be nested: the dimensions that NumPy's arrays may have
 
 
 def shown(value: object) -> str:
@@ -135,12 +136,24 @@ def several(name: str, values: Any, of: str) -> Iterable[Any]:
     return values
 
 
-def unmasked(name: str, values: Any) -> Any:
+def is_nested(kind: type) -> bool:
+    """Whether NumPy and torch read values of the class `kind` part by part, as they do a list."""
+    flat = (str, bytes, bytearray, memoryview, range)
+    return issubclass(kind, Sequence) and not issubclass(kind, flat)
+
+
+def unmasked(name: str, values: Any, *, depth: int = 0) -> Any:
     """`values` themselves where neither they nor parts of them have a mask; TypeError otherwise.
 
-    NumPy and torch drop the mask of another's array, and read what it hides.
+    NumPy and torch drop the mask of another's array, and read what it hides. `depth` is how far
+    down these parts lie: a list that holds itself has no end.
     """
-    nested = isinstance(values, list | tuple)
+    if depth > DEEPEST:
+        raise TypeError(
+            f"{name} must be nested at most {DEEPEST} deep, got more, or a list that holds itself: "
+            f"make it flat"
+        )
+    nested = is_nested(type(values))
     kinds = set(map(type, values)) if nested else {type(values)}
     for kind in kinds:
         if not (issubclass(kind, np.ma.MaskedArray) or hasattr(kind, "unmasked")):  # astropy's
@@ -151,9 +164,9 @@ def unmasked(name: str, values: Any) -> Any:
             fill = "nan" if values.dtype.kind == "f" else "..."
             mend += f", {name}.{known}, or mark it, {name}.filled({fill})"
         raise TypeError(f"{name} must have no mask, got {kind.__name__}: {mend}")
-    if kinds & {list, tuple}:
+    if any(map(is_nested, kinds)):
         for part in values:
-            unmasked(name, part)
+            unmasked(name, part, depth=depth + 1)
     return values
 
 

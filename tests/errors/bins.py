@@ -1,5 +1,7 @@
 """Bad input: redshift bins, and what every reader of masses asks of them."""
 
+from collections import UserList, deque, namedtuple
+
 import numpy as np
 import torch
 from astropy import units
@@ -28,9 +30,17 @@ for name, edges, says in (
     case(f"bins: edges {name}", lambda e=edges: RedshiftBins(e), ValueError, "edges", *says)
 
 HIDDEN = np.ma.array([0.0, 9.99, 0.4], mask=[False, True, False])
+ENDLESS = [0.0]
+ENDLESS.append(ENDLESS)
+Ends = namedtuple("Ends", "low middle high")
 for name, edges, *says in (
     ("masked", HIDDEN, "mask", "edges.compressed()"),
     ("masked in a list", [0.0, np.ma.masked, 0.4], "mask", "leave out"),
+    ("masked in a UserList", UserList([0.0, np.ma.masked, 0.4]), "mask", "leave out"),
+    ("masked in a deque", deque([0.0, np.ma.masked, 0.4]), "mask", "leave out"),
+    ("masked in a named tuple", Ends(0.0, np.ma.masked, 0.4), "mask", "leave out"),
+    ("masked in a list of another", [deque([0.0, np.ma.masked, 0.4])], "mask", "leave out"),
+    ("a list that holds itself", ENDLESS, "at most 64 deep", "holds itself", "flat"),
     ("in Mpc", [0.0, 0.2, 0.4] * units.Mpc, "no unit", "Mpc", "edges.to_value"),
 ):
     case(f"bins: edges {name}", lambda e=edges: RedshiftBins(e), TypeError, "edges", *says)

@@ -31,6 +31,8 @@ from photoz_losses.report import write_report
 HERE = Path(__file__).parent
 ROWS = torch.tensor([0, 1])
 HIDDEN = np.ma.array([0.1, 0.2], mask=[False, True])
+ENDLESS = [0]
+ENDLESS.append(ENDLESS)
 
 
 def quantized(values):
@@ -304,6 +306,7 @@ for fault, call, error, *says in (
     ("sparse rows", lambda: table()[ROWS.to_sparse()], TypeError, "index", "dense", "to_dense()"),
     ("rows without values", lambda: table()[ROWS.to("meta")], TypeError, "index", "values", "meta"),
     ("rows masked", lambda: table()[HIDDEN > 0], TypeError, "index", "mask", "index.compressed()"),
+    ("a list that holds itself", lambda: table()[ENDLESS], TypeError, "index", "holds itself"),
     ("a tuple", lambda: table()[0, 1], TypeError, "index", "a tuple of 2", "table[[0, 1]]"),
     ("a slice to a word", lambda: table()[slice("a")], IndexError, "index", "slice", "'a'"),
     ("a slice of step 0", lambda: table()[::0], IndexError, "index", "slice", "0"),
