@@ -170,24 +170,46 @@ def unmasked(name: str, values: Any, *, depth: int = 0) -> Any:
     return values
 
 
+def without_unit(name: str, values: Any, unit: str = "") -> Any:
+    """`values`, in numbers of `unit` where they or parts of them have a unit; TypeError otherwise.
+
+    Of astropy's Quantity and Column: NumPy drops the unit, and reads the numbers as another's.
+    """
+    kind = type(values)
+    if is_nested(kind):
+        if not any(is_nested(part) or _may_have_unit(part) for part in set(map(type, values))):
+            return values
+        return [without_unit(name, part, unit) for part in values]
+    given = values.unit if _may_have_unit(kind) else None
+    if given is None:
+        return values
+    try:
+        return (values.quantity if hasattr(kind, "quantity") else values).to_value(unit)
+    except (TypeError, ValueError):
+        got = f"numbers in {given}" if str(given) else "numbers without a unit"
+        raise TypeError(
+            f"{name} must {f'be in {unit}' if unit else 'have no unit'}, got {got}: convert them "
+            f"if need be, and give their .value"
+        ) from None
+
+
+def _may_have_unit(kind: type) -> bool:
+    return hasattr(kind, "unit") and (hasattr(kind, "to_value") or hasattr(kind, "quantity"))
+
+
 def numbers(
-    name: str, values: Any, *, kinds: str = "biuf"
+    name: str, values: Any, *, kinds: str = "biuf", unit: str = ""
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """`values` (numbers, nested sequences, arrays, tensors) in float64; TypeError otherwise.
 
-    `kinds` are those of NumPy's types that count as numbers.
+    `kinds` are those of NumPy's types that count as numbers; what has a unit is converted to
+    `unit`.
     """
     if isinstance(values, Tensor):
         values = dense(name, values).detach().cpu()
         known = values.is_complex() or values.dtype in (*FLOATING, *INTEGRAL)
         values = (values if known and values.dtype != torch.bfloat16 else values.float()).numpy()
-    if hasattr(unmasked(name, values), "to_value"):  # astropy's, whose unit NumPy drops
-        try:
-            values = values.to_value("")
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"{name} must have no unit, got numbers in {values.unit}: call {name}.to_value(...)"
-            ) from None
+    values = without_unit(name, unmasked(name, values), unit)
     try:
         found = np.asarray(values)
     except (ValueError, TypeError):
@@ -358,14 +380,12 @@ def one_of(name: str, value: str, allowed: Sequence[str]) -> str:
     return value
 
 
-def increasing(name: str, values: Any, *, at_least: int, unit: str | None = None) -> Tensor:
+def increasing(name: str, values: Any, *, at_least: int, unit: str = "") -> Tensor:
     """`values` as a float64 vector, finite and strictly increasing; ValueError otherwise.
 
-    With `unit`, an astropy Quantity is converted to it.
+    What has a unit is converted to `unit`.
     """
-    if unit is not None and hasattr(values, "to_value"):
-        values = unmasked(name, values).to_value(unit)
-    vector = torch.from_numpy(numbers(name, values))
+    vector = torch.from_numpy(numbers(name, values, unit=unit))
     if vector.ndim != 1 or len(vector) < at_least:
         raise ValueError(
             f"{name} must be a vector of at least {at_least} number{'s'[: at_least > 1]}, "

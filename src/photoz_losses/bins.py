@@ -53,8 +53,8 @@ class RedshiftBins(Float64Module):
         where 1 + z is 0, or a bin is so narrow or so wide that float32 has no density for it.
         In a method, if masses, redshifts, levels or shapes are not as it says.
     TypeError
-        If the edges are not numbers. In a method, if masses or redshifts are not floating-point,
-        or redshifts are in half precision.
+        If the edges are not numbers, or have a unit. In a method, if masses or redshifts are not
+        floating-point, or redshifts are in half precision.
 
     Examples
     --------

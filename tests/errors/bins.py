@@ -5,6 +5,7 @@ from collections import UserList, deque, namedtuple
 import numpy as np
 import torch
 from astropy import units
+from astropy.table import Column
 from errors.table import BINS, INF, LOGITS, NAN, PROBS, Cases, Z
 
 from photoz_losses import RedshiftBins, metrics, rebin
@@ -33,6 +34,8 @@ HIDDEN = np.ma.array([0.0, 9.99, 0.4], mask=[False, True, False])
 ENDLESS = [0.0]
 ENDLESS.append(ENDLESS)
 Ends = namedtuple("Ends", "low middle high")
+VELOCITY = Column([0.0, 0.2, 0.4], unit="km/s")
+UNKNOWN = units.Unit("cz", parse_strict="silent")
 for name, edges, *says in (
     ("masked", HIDDEN, "mask", "edges.compressed()"),
     ("masked in a list", [0.0, np.ma.masked, 0.4], "mask", "leave out"),
@@ -41,12 +44,21 @@ for name, edges, *says in (
     ("masked in a named tuple", Ends(0.0, np.ma.masked, 0.4), "mask", "leave out"),
     ("masked in a list of another", [deque([0.0, np.ma.masked, 0.4])], "mask", "leave out"),
     ("a list that holds itself", ENDLESS, "at most 64 deep", "holds itself", "flat"),
-    ("in Mpc", [0.0, 0.2, 0.4] * units.Mpc, "no unit", "Mpc", "edges.to_value"),
+    ("in Mpc", [0.0, 0.2, 0.4] * units.Mpc, "no unit", "Mpc", ".value"),
+    ("a column of velocities", VELOCITY, "no unit", "numbers in km / s", ".value"),
+    ("a list of velocities", [v * units.km / units.s for v in VELOCITY], "no unit", "km / s"),
+    ("velocities in a list", [VELOCITY], "no unit", "numbers in km / s", ".value"),
+    ("a unit unknown", Column(VELOCITY, unit=UNKNOWN), "no unit", "numbers in cz", ".value"),
+    ("a column of text", Column(["a", "b", "c"], unit="km/s"), "no unit", "km / s"),
 ):
     case(f"bins: edges {name}", lambda e=edges: RedshiftBins(e), TypeError, "edges", *says)
 case(
     "bins.from_quantiles: masked",
     lambda: RedshiftBins.from_quantiles(HIDDEN, 1), TypeError, "z_spec", "mask", "compressed()",
+)  # fmt: skip
+case(
+    "bins.from_quantiles: a column of velocities",
+    lambda: RedshiftBins.from_quantiles(VELOCITY, 1), TypeError, "z_spec", "no unit", "km / s",
 )  # fmt: skip
 case(
     "bins.quantile: masked",

@@ -241,7 +241,7 @@ for fault, call, error, *says in (
             ("masked in a column", MaskedColumn(HIDDEN)[1], "no mask", "MaskedConstant"),
             ("masked by astropy", Masked(HIDDEN)[1], "no mask", "MaskedNDArray"),
             ("masked with a unit", Masked(0.1, True) * units.one, "no mask", "MaskedQuantity"),
-            ("a velocity", 900 * units.km / units.s, "no unit", "km / s", "to_value"),
+            ("a velocity", 900 * units.km / units.s, "no unit", "km / s", ".value"),
             ("True", True, "numbers", "True"),
             ("a tensor of bool", torch.tensor(True), "numbers", "bool"),
         )

@@ -1,6 +1,8 @@
 """Bad input: filters, spectra, synthetic photometry and the residuals of fluxes."""
 
 import torch
+from astropy import units
+from astropy.table import Column
 from errors.table import (
     BINS,
     BOX,
@@ -181,6 +183,27 @@ for fault, arguments, *says in (
     ("responses zero", (["r"], [CURVE[0]], [[0, 0, 0]]), "responses of r", "positive somewhere"),
 ):
     case(f"FilterSet: {fault}", lambda a=arguments: FilterSet(*a), ValueError, *says)
+for fault, wavelengths, *says in (
+    ("a column in km/s", [Column(CURVE[0], unit="km/s")], "of r must be in Angstrom", "km / s"),
+    ("in seconds", [CURVE[0] * units.s], "of r must be in Angstrom", "numbers in s", ".value"),
+    ("without a unit", [CURVE[0] * units.one], "of r must be in Angstrom", "without a unit"),
+    ("a list in Hz", [[c * units.Hz for c in CURVE[0]]], "of r must be in Angstrom", "in Hz"),
+    ("one column of lists", Column([CURVE[0]], unit="s"), "must be in Angstrom", "numbers in s"),
+):
+    case(
+        f"FilterSet: wavelengths {fault}",
+        lambda w=wavelengths: FilterSet(["r"], w, [CURVE[1]]), TypeError, "wavelengths", *says,
+    )  # fmt: skip
+case(
+    "FilterSet: responses with a unit",
+    lambda: FilterSet(["r"], [CURVE[0]], [Column(CURVE[1], unit="m2")]),
+    TypeError, "responses of r must have no unit", "m2", ".value",
+)  # fmt: skip
+case(
+    "SyntheticPhotometry: wavelength a column in Hz",
+    lambda: SyntheticPhotometry(BOX, Column(GRID.numpy(), unit="Hz")),
+    TypeError, "wavelength must be in Angstrom", "numbers in Hz", ".value",
+)  # fmt: skip
 case(
     "FilterSet.from_speclite: a group",
     lambda: FilterSet.from_speclite("sdss2010"),

@@ -5,11 +5,12 @@ import astropy.units as u
 import numpy as np
 import pytest
 import torch
+from astropy.table import Column, Table
 from hypothesis import given
 from photometry.spectroscopy import filter_sets
 from speclite.filters import load_filter
 
-from photoz_losses.photometry import FilterSet
+from photoz_losses.photometry import FilterSet, SyntheticPhotometry
 
 X, Y = [5000.0, 5500.0, 6000.0], [0.0, 1.0, 0.0]
 
@@ -46,8 +47,33 @@ def test_own_curves_are_kept_as_given(filters):
 
 @pytest.mark.parametrize("unit", [u.nm, u.micron, u.m])
 def test_quantities_are_converted_to_angstrom(unit):
-    filters = FilterSet(["a"], [(X * u.Angstrom).to(unit)], [Y])
+    expected, given = torch.tensor(X, dtype=torch.float64), (X * u.Angstrom).to(unit)
+    wavelengths = {
+        "a Quantity": [given],
+        "Quantities": [list(given)],
+        "a Column": [Column(given.value, unit=unit)],
+        "a Column of rows": Column([given.value], unit=unit),
+    }
+    for kind, curves in wavelengths.items():
+        filters = FilterSet(["a"], curves, [Y])
+        assert torch.allclose(filters.wavelengths[0], expected, rtol=1e-14), kind
+        if kind != "a Column of rows":
+            grid = SyntheticPhotometry(filters, curves[0]).wavelength
+            assert torch.allclose(grid, expected, rtol=1e-14), kind
+
+
+def test_a_filter_in_a_fits_table_is_read_in_its_own_unit(tmp_path):
+    Table({"wave": (X * u.Angstrom).to(u.nm), "r": 100 * np.array(Y)}).write(tmp_path / "r.fits")
+    table = Table.read(tmp_path / "r.fits")
+    assert table["wave"].unit == u.nm
+    filters = FilterSet(["r"], [table["wave"]], [table["r"]])
     assert torch.allclose(filters.wavelengths[0], torch.tensor(X, dtype=torch.float64), rtol=1e-14)
+
+
+def test_shares_and_per_cent_are_numbers():
+    percent = Column(100 * np.array(Y), unit="percent")
+    for responses in (percent, percent.quantity, list(percent.quantity)):
+        assert FilterSet(["a"], [X], [responses]).responses[0].tolist() == Y
 
 
 @pytest.mark.parametrize(
@@ -118,7 +144,7 @@ def test_bad_curves_are_named_with_the_mend(names, wavelengths, responses, messa
 
 
 def test_a_quantity_that_is_no_length_is_refused():
-    with pytest.raises(u.UnitConversionError, match=r"Hz.*Angstrom"):
+    with pytest.raises(TypeError, match=r"wavelengths of a must be in Angstrom, got .* Hz"):
         FilterSet(["a"], [X * u.Hz], [Y])
 
 

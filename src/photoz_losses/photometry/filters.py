@@ -19,7 +19,7 @@ class FilterSet:
         One name a band, all different.
     wavelengths : sequence of vectors
         For each band its own tabulated wavelengths in Angstrom, strictly increasing, at least two
-        (an astropy Quantity of any length unit is converted).
+        (an astropy Quantity or Column of any length unit is converted).
     responses : sequence of vectors
         For each band the response :math:`R(\lambda)` at those wavelengths, for photon counters, on
         any scale: it cancels in :math:`\Phi'`. Not negative, and positive somewhere.
@@ -30,7 +30,8 @@ class FilterSet:
         If lengths disagree, a name comes twice, wavelengths do not increase or are not positive, or
         responses are negative, not finite or all zero.
     TypeError
-        If a name is no string, or wavelengths or responses are not numbers.
+        If a name is no string, wavelengths or responses are not numbers, wavelengths have a unit
+        of no length, or responses one at all.
 
     Examples
     --------
@@ -56,6 +57,9 @@ class FilterSet:
             raise TypeError(f"names must be strings, got {_check.shown(names)}")
         if len(set(names)) < len(names):
             raise ValueError(f"names must all be different, got {', '.join(names)}")
+        if not _check.is_nested(type(wavelengths)):  # one array, whose rows may have no unit
+            wavelengths = _check.unmasked("wavelengths", wavelengths)
+            wavelengths = _check.without_unit("wavelengths", wavelengths, "Angstrom")
         self.names = tuple(names)
         self.wavelengths = tuple(
             _check.increasing(f"wavelengths of {name}", values, at_least=2, unit="Angstrom")

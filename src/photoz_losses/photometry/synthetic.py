@@ -42,7 +42,7 @@ class SyntheticPhotometry(Float64Module):
         The B bands.
     wavelength : vector, shape (L,)
         Observed wavelengths of the spectra in Angstrom, strictly increasing, any spacing (an
-        astropy Quantity is converted).
+        astropy Quantity or Column is converted).
     denominator : {"covered", "full"}
         Over the part of the filter that the spectrum covers (the equation above), or over the whole
         filter, as if the spectrum were zero where it was not measured. The latter at ``nu = 1`` is
@@ -56,7 +56,7 @@ class SyntheticPhotometry(Float64Module):
     ValueError
         If wavelengths are not finite, positive and strictly increasing, or reach no filter.
     TypeError
-        If filters are no `FilterSet`, or wavelengths are not numbers.
+        If filters are no `FilterSet`, or wavelengths are not numbers, or have a unit of no length.
 
     Notes
     -----
