@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import reference
 import torch
+from astropy import units
+from astropy.table import Column
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import graded, masses, redshift_bins
@@ -577,6 +579,20 @@ def test_ids_are_kept_as_text_or_integers(tmp_path, ids, kept):
     path = tmp_path / "predictions.npz"
     save_predictions(path, PROBS, BINS, object_id=ids)
     assert load_predictions(path).object_id.tolist() == kept
+
+
+@pytest.mark.parametrize(
+    "kind", [Column, units.Quantity, lambda *a, **b: [*units.Quantity(*a, **b)]]
+)
+def test_what_has_a_dimensionless_unit_is_kept_as_a_number(tmp_path, kind):
+    path = tmp_path / "predictions.npz"
+    ids = units.Quantity([7, 2**62], dtype=int)
+    z_spec, share = kind([10.0, 20.0], unit="percent"), kind([0.5, 1.0], unit="")
+    save_predictions(path, PROBS, BINS, z_spec, ids, share=share)
+    found = load_predictions(path)
+    assert found.z_spec.tolist() == [0.1, 0.2]
+    assert found.columns["share"].tolist() == [0.5, 1.0]
+    assert found.object_id.tolist() == [7, 2**62]
 
 
 def test_what_a_file_would_lose_is_refused(tmp_path):

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from astropy import units
-from astropy.table import MaskedColumn
+from astropy.table import Column, MaskedColumn
 from astropy.utils.masked import Masked
 from errors.table import (
     BINS,
@@ -31,6 +31,7 @@ from photoz_losses.report import write_report
 HERE = Path(__file__).parent
 ROWS = torch.tensor([0, 1])
 HIDDEN = np.ma.array([0.1, 0.2], mask=[False, True])
+SPEEDS = [0.1, 0.2] * units.km / units.s
 ENDLESS = [0]
 ENDLESS.append(ENDLESS)
 
@@ -96,6 +97,29 @@ for fault, call, error, *says in (
         "object_id",
         "no mask",
         "filled(...)",
+    ),
+    ("z_spec a velocity", lambda: saved(z_spec=SPEEDS), TypeError, "z_spec", "no unit", "km / s"),
+    (
+        "z_spec a column of velocities",
+        lambda: saved(z_spec=Column(SPEEDS)),
+        TypeError, "z_spec must have no unit", "km / s", ".value",
+    ),
+    (
+        "z_spec a list of velocities",
+        lambda: saved(z_spec=list(SPEEDS)), TypeError, "z_spec must have no unit", "km / s",
+    ),
+    (
+        "column of magnitudes",
+        lambda: saved(r=[17.1, 17.4] * units.mag), TypeError, "r must have no unit", "mag",
+    ),
+    (
+        "column of a table in AB magnitudes",
+        lambda: saved(r=Column([17.1, 17.4], unit="mag(AB)")), TypeError, "r must have", "mag(AB)",
+    ),
+    (
+        "ids with a unit",
+        lambda: saved(object_id=units.Quantity([1, 2], "m", dtype=int)),
+        TypeError, "object_id must have no unit", "in m", ".value",
     ),
     (
         "z_spec wider than float64",
@@ -270,6 +294,11 @@ for fault, (one, error, *says) in IDS.items():
 case(
     "FluxTable.build: ids masked",
     lambda: table(object_ids=HIDDEN > 0), TypeError, "object_ids must have no mask",
+)  # fmt: skip
+case(
+    "FluxTable.build: ids with a unit",
+    lambda: table(object_ids=Column([1, 2], unit="m")),
+    TypeError, "object_ids must have no unit", "in m", ".value",
 )  # fmt: skip
 case(
     "FluxTable.build: ids as FITS has them",

@@ -22,12 +22,13 @@ def read_rows(probs: Tensor, bins: RedshiftBins) -> Tensor:
 
 
 def to_array(name: str, value: Any) -> Array:
-    """NumPy array of a tensor or of anything like an array; bfloat16 as float32."""
+    """NumPy array of a tensor or of anything like an array without unit; bfloat16 as float32."""
     if isinstance(value, Tensor):
         value = _check.dense(name, value).detach().cpu()
         value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    value = _check.without_unit(name, _check.unmasked(name, value))
     try:
-        array: Array = np.asarray(_check.unmasked(name, value))
+        array: Array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: rows of unequal lengths are no array: {error}") from None
     return array

@@ -92,8 +92,8 @@ def save_predictions(
         For HDF5 without h5py.
     TypeError
         If `probs` is not floating-point, `z_spec` not float32 or float64, a column is not of
-        numbers (names are `object_id`), an id is neither text nor an integer, an array has a mask,
-        or `path` is no path.
+        numbers (names are `object_id`), an id is neither text nor an integer, an array has a mask
+        or a unit (of a magnitude in ``mag`` give the ``.value``), or `path` is no path.
     OSError
         If the disk is full or the folder read-only.
 
