@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from enum import Enum, IntEnum
 from io import BytesIO
 
 import numpy as np
@@ -566,12 +567,26 @@ def test_a_damaged_hdf5_is_an_error_or_passes_every_check(tmp_path, packed):
     assert refused > 100
 
 
+class Survey(str, Enum):  # which writes itself Survey.SDSS
+    SDSS, LEGACY = "sdss", "legacy"
+
+
+class Number(IntEnum):
+    ONE = 1
+
+
 @pytest.mark.parametrize(
     ("ids", "kept"),
     [
         (np.array(["a", "δ"], dtype=object), ["a", "δ"]),  # pandas' text
         (np.array([7, 8], dtype=object), [7, 8]),
         (["a", 1], ["a", "1"]),
+        ([Survey.SDSS, Survey.LEGACY], ["sdss", "legacy"]),
+        (np.array([Survey.SDSS, 2**63], dtype=object), ["sdss", str(2**63)]),
+        ([np.str_("a"), np.int64(-1)], ["a", "-1"]),
+        ([Number.ONE, np.uint8(2)], [1, 2]),
+        ([2**63, 1], [2**63, 1]),
+        ((2**64 - 1, np.int64(2**62 + 1)), [2**64 - 1, 2**62 + 1]),
         (np.array([2**64 - 1, 1], dtype=np.uint64), [2**64 - 1, 1]),
     ],
 )

@@ -90,7 +90,7 @@ def text(name: str, value: Any) -> str:
     """`value` as a str where it is text that is kept; TypeError, ValueError otherwise."""
     if not is_kept(instance(name, value, str)):
         raise ValueError(f"{name} must be text of UTF-8 without NUL, got {value!r}")
-    return str(value)
+    return str.__str__(value)  # of an Enum of text too, which names itself otherwise
 
 
 def object_id(name: str, value: Any) -> str:
@@ -100,7 +100,8 @@ def object_id(name: str, value: Any) -> str:
         raise TypeError(f"{name} must be text or integers, got {shown(value)}{mend}")
     if isinstance(value, Integral) and not -(2**63) <= int(value) < 2**64:
         raise ValueError(f"{name} must be text, or integers of 64 bits, got {shown(value)}")
-    if not (written := str(value)):
+    written = str.__str__(value) if isinstance(value, str) else str(int(value))
+    if not written:
         raise ValueError(f"{name} must be text that is not empty, got '': leave that galaxy out")
     return text(name, written)
 

@@ -145,13 +145,18 @@ def _ids(object_id: Any) -> Array:
     listed = isinstance(object_id, list | tuple)  # whose array may be of another kind
     if ids.dtype.kind in "iu" and not listed:
         return ids
-    given = object_id if listed else ids.ravel().tolist()
-    for one in given:
-        _check.object_id("object_id", one)
-    found = ids if ids.dtype.kind in "iuU" else np.array(given)  # pandas has text as objects
-    if found.dtype.kind not in "iuU":
-        raise TypeError(f"object_id must fit one type of integers, or be text, got {found.dtype}")
-    return found.reshape(ids.shape)
+    given = object_id if listed else ids.ravel().tolist()  # pandas has text as objects
+    written = [_check.object_id("object_id", one) for one in given]
+    if any(isinstance(one, str) for one in given):
+        return np.array(written).reshape(ids.shape)
+    numbers = list(map(int, given))
+    least, most = min(numbers, default=0), max(numbers, default=0)
+    if least < 0 and most >= 2**63:
+        raise TypeError(
+            f"object_id must fit one type of integers, or be text, got {least} and {most}: give "
+            f"text, list(map(str, object_id))"
+        )
+    return np.array(numbers, np.int64 if most < 2**63 else np.uint64).reshape(ids.shape)
 
 
 def load_predictions(path: str | Path) -> Predictions:
