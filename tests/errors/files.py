@@ -1,6 +1,7 @@
 """Bad input: files, reports and tables."""
 
 import warnings
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -134,7 +135,12 @@ for fault, call, error, *says in (
     ("path NUL", lambda: save_predictions("a\0", PROBS, BINS), ValueError, "path", "NUL"),
     ("object_id fractions", lambda: saved(object_id=[0.5, 1.5]), TypeError, "id", "integers"),
     ("object_id a float array", lambda: saved(object_id=Z), TypeError, "object_id", "integers"),
-    ("column of words", lambda: saved(r=["a", "b"]), TypeError, "r must be of numbers"),
+    ("object_id one name", lambda: saved(object_id="ab"), ValueError, "object_id must have shape"),
+    ("object_id of others", lambda: saved(object_id=[1]), ValueError, "object_id must have shape"),
+    ("column of words", lambda: saved(r=["a", "b"]), TypeError, "r must be of", "object_id"),
+    ("column None", lambda: saved(r=None), TypeError, "r must be of numbers", "objects", "floats"),
+    ("column of Decimals", lambda: saved(r=[Decimal(1)] * 2), TypeError, "r must be of", "floats"),
+    ("column complex", lambda: saved(r=Z * 1j), TypeError, "r must be of numbers, got complex64"),
     ("column of another batch", lambda: saved(r=[1.0]), ValueError, "r must have", "(1,)"),
     ("name of ours", lambda: saved(edges=Z), ValueError, "columns", "'edges'"),
 ):  # fmt: skip

@@ -130,7 +130,7 @@ def test_integers_and_other_alphabets_are_names():
     assert build(object_ids=greek).object_ids.tolist() == greek
     longest = ["δ" * 31 + f"{number:02}" for number in range(COUNT)]  # 64 bytes
     assert build(object_ids=longest).object_ids.tolist() == longest
-    named = Enum("Named", {f"M{i}": f"m{i}" for i in range(COUNT)}, type=str)  # str() adds the class
+    named = Enum("Named", {f"M{i}": f"m{i}" for i in range(COUNT)}, type=str)  # str(): Named.M0
     assert build(object_ids=list(named)).object_ids.tolist() == [one.value for one in named]
 
 

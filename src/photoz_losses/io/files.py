@@ -134,7 +134,8 @@ def save_predictions(
         )
     arrays |= {name: to_array(name, column) for name, column in columns.items()}
     path = _check.path("path", path)
-    _read(path, arrays)  # what cannot be read is not written
+    _check_suffix(path)
+    _read(arrays, "object_id")  # what cannot be read is not written
     with replacing(path) as part:
         write_arrays(part, path.suffix, arrays)
 
@@ -198,15 +199,7 @@ def load_predictions(path: str | Path) -> Predictions:
     _check_suffix(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    try:
-        return _read(path, read_arrays(path))
-    except TypeError as error:  # the type of what a file holds is no argument's
-        raise ValueError(str(error)) from None
-
-
-def _read(path: Path, arrays: Mapping[str, Array]) -> Predictions:
-    """The arrays, after every check that a file of predictions must pass."""
-    _check_suffix(path)
+    arrays = read_arrays(path)
     missing = [name for name in NEEDED if name not in arrays]
     if missing:
         found = ", ".join(sorted(arrays)) or "nothing"
@@ -215,37 +208,43 @@ def _read(path: Path, arrays: Mapping[str, Array]) -> Predictions:
             f"hold probs (N, C) and edges (C + 1,), as save_predictions writes them"
         )
     try:
-        bins = RedshiftBins(_numeric("edges", arrays["edges"]))
-        probs = read_rows(torch.from_numpy(_numeric("probs", arrays["probs"])), bins)
-        galaxies = {name: _per_galaxy(name, arrays, len(probs)) for name in arrays}
-        numbers = {
-            name: torch.from_numpy(_numeric(name, array))
-            for name, array in galaxies.items()
-            if name not in (*NEEDED, "id")
-        }
-        z_spec = numbers.pop("z_spec", None)
-        if z_spec is not None and bool(_check.redshift("z_spec", z_spec).isinf().any()):
-            raise ValueError("z_spec must not be infinite: NaN marks an unknown redshift")
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"{path}: {error}") from None
-    return Predictions(probs, bins, z_spec, galaxies.get("id"), numbers)
+        return _read(arrays)
+    except (ValueError, TypeError) as error:  # the type of what a file holds is no argument's
+        raise ValueError(f"{path}: {error}") from None
 
 
-def _per_galaxy(name: str, arrays: Mapping[str, Array], galaxies: int) -> Array:
-    array = arrays[name]
-    if array.dtype.kind == "O":
-        raise TypeError(f"{name} must be numbers or strings, got Python objects")
-    if name not in NEEDED and array.shape != (galaxies,):
+def _read(arrays: Mapping[str, Array], ids: str = "id") -> Predictions:
+    """The arrays, after every check that predictions must pass; errors call those of ids `ids`."""
+    bins = RedshiftBins(_numeric("edges", arrays["edges"]))
+    probs = read_rows(torch.from_numpy(_numeric("probs", arrays["probs"])), bins)
+    columns = {
+        name: torch.from_numpy(_per_galaxy(name, _numeric(name, array), len(probs)))
+        for name, array in arrays.items()
+        if name not in (*NEEDED, "id")
+    }
+    z_spec, object_id = columns.pop("z_spec", None), arrays.get("id")
+    if object_id is not None:
+        if object_id.dtype.kind not in "iuUS":
+            raise TypeError(f"{ids} must be of integers or strings, got {object_id.dtype}")
+        _per_galaxy(ids, object_id, len(probs))
+    if z_spec is not None and bool(_check.redshift("z_spec", z_spec).isinf().any()):
+        raise ValueError("z_spec must not be infinite: NaN marks an unknown redshift")
+    return Predictions(probs, bins, z_spec, object_id, columns)
+
+
+def _per_galaxy(name: str, array: Array, galaxies: int) -> Array:
+    if array.shape != (galaxies,):
         raise ValueError(f"{name} must have shape ({galaxies},), as probs, got {array.shape}")
-    if name == "id" and array.dtype.kind not in "iuUS":
-        raise TypeError(f"id must be of integers or strings, got {array.dtype}")
     return array
 
 
 def _numeric(name: str, array: Array) -> Array:
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be of numbers, got {array.dtype}: names go in object_id")
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # that torch does not have
+    kind = array.dtype.kind
+    if kind not in "biuf":
+        got = "Python objects" if kind == "O" else array.dtype
+        mend = "names go in object_id" if kind in "UST" else "give floats, NaN where there is none"
+        raise TypeError(f"{name} must be of numbers, got {got}: {mend}")
+    if kind == "f" and array.dtype.itemsize > 8:  # that torch does not have
         raise TypeError(f"{name} must be float64 or narrower, got {array.dtype}: .astype(float)")
     own: Array = array.astype(array.dtype.newbyteorder("="))  # torch takes no other
     return own
