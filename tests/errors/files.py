@@ -1,6 +1,7 @@
 """Bad input: files, reports and tables."""
 
 import warnings
+from collections import deque
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -327,6 +328,33 @@ for fault, call, error, *says in (
     ),
     ("complex rows", lambda: table()[Z * 1j], IndexError, "index", "integers", "complex64"),
     ("bools among rows", lambda: table()[[0, True]], IndexError, "index", "mask", "both"),
+    *(
+        (
+            f"bools among rows, {fault}",
+            lambda i=index: table()[i], IndexError, "index", "mask", "both",
+        )
+        for fault, index in (
+            ("in lists", [[True, 0], [1, 0]]),
+            ("in a tuple in a list", [(True, 0)]),
+            ("a tensor", [torch.tensor(True), 1]),
+            ("of NumPy", [np.True_, 1]),
+            ("a mask beside rows", [torch.tensor([True, False]), torch.tensor([1, 0])]),
+            ("in a deque", deque([True, 1])),
+        )
+    ),
+    *(
+        (f"{fault} for rows", lambda i=index: table()[i], IndexError, "index", "integers", got)
+        for fault, index, got in (
+            ("bytes", b"01", "b'01'"),
+            ("a bytearray", bytearray(b"\x01"), "got bytearray"),
+            ("a memoryview", memoryview(b"\x01"), "got memoryview"),
+            ("bytes in a list", [bytearray(b"\x01")], "got list"),
+        )
+    ),
+    *(
+        (f"a slice with {part!r}", lambda p=part: table()[p], IndexError, "index, a slice", "True")
+        for part in (slice(True, None), slice(True), slice(0, 2, torch.tensor(True)))
+    ),
     ("a row beyond 64 bits", lambda: table()[[0, 2**70]], IndexError, f"index {2**70}", "2 gal"),
     ("a row none can write", lambda: table()[[-(10**5000)]], IndexError, "index int", "2 gal"),
     (

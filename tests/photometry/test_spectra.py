@@ -240,6 +240,7 @@ def five_spectra() -> Spectra:
         (np.array([4, 0], np.uint64), [4, 0]),
         (torch.tensor([True, False, False, True, False]), [0, 3]),
         ([True, False, False, True, False], [0, 3]),
+        (np.array([True, False, False, True, False])[::-1], [1, 4]),
     ],
     ids=str,
 )

@@ -254,6 +254,7 @@ INDICES = [
     np.array([8, 2]),
     np.array([8, 2], dtype=">i8"),
     np.array([8, 2])[::-1],
+    (np.arange(COUNT) % 3 == 1)[::-1],
     torch.zeros(COUNT, dtype=torch.bool),
 ]
 

@@ -64,22 +64,40 @@ def _tensor(index: Any, length: int) -> Tensor:
             raise TypeError("index must have values, got a tensor on the device meta")
         return index
     _check.unmasked("index", index)
-    if isinstance(index, list):
-        kinds, flags = set(map(type, index)), {bool, np.bool_}
-        if kinds & flags and kinds - flags:
-            raise IndexError(
-                "index must be of integers, or a mask of bool, got a list of both: give one kind"
-            )
-    if isinstance(index, np.ndarray) and index.dtype.kind in "iu":  # big-endian or reversed, too
+    kinds = _kinds(index)
+    if {"flags", "rows"} <= kinds:
+        raise IndexError(
+            "index must be of integers, or a mask of bool, got a list of both: give one kind"
+        )
+    if isinstance(index, np.ndarray) and index.dtype.kind in "biu":  # big-endian or reversed, too
         index = index.astype(index.dtype.newbyteorder("="), order="C")
     try:
-        return torch.as_tensor(index)
+        if "bytes" not in kinds:
+            return torch.as_tensor(index)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         pass
     if isinstance(index, list) and all(isinstance(row, Integral) for row in index):
         raise _out_of_range(max(index, key=abs), length)  # beyond 64 bits
     got = _check.shown(index)
     raise IndexError(f"index must be of integers, a slice or a mask, got {got}")
+
+
+def _kinds(index: Any) -> set[str]:
+    """Whether `index` has flags, rows or bytes in it, which torch would all take for rows."""
+    if isinstance(index, Tensor | np.ndarray):
+        return {"flags" if index.dtype in (torch.bool, np.dtype(bool)) else "rows"}
+    if not _check.is_nested(type(index)):
+        return {_kind(type(index))}
+    types = set(map(type, index))
+    if any(_check.is_nested(kind) or issubclass(kind, Tensor | np.ndarray) for kind in types):
+        return set().union(*map(_kinds, index))
+    return set(map(_kind, types))
+
+
+def _kind(scalar: type) -> str:
+    if issubclass(scalar, str | bytes | bytearray | memoryview):
+        return "bytes"
+    return "flags" if issubclass(scalar, bool | np.bool_) else "rows"
 
 
 def _out_of_range(number: int, length: int) -> IndexError:
@@ -89,6 +107,8 @@ def _out_of_range(number: int, length: int) -> IndexError:
 def _ascending(index: slice, length: int) -> Any:
     """The slice itself, or its rows where it goes backwards, which no tensor takes."""
     try:
+        if "flags" in _kinds((index.start, index.stop, index.step)):  # of which Python makes 0 or 1
+            raise TypeError
         start, stop, step = index.indices(length)
     except (TypeError, ValueError):
         raise IndexError(
