@@ -21,7 +21,7 @@ def sdss_galaxies(n: int) -> tuple[Tensor, Tensor]:
 
 
 class Mixture(nn.Module):
-    """Weights, means and widths of three Gaussians in redshift for each galaxy."""
+    """Log weights, means and widths of three Gaussians in redshift for each galaxy."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,15 +30,26 @@ class Mixture(nn.Module):
 
     def forward(self, magnitudes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         weight, mean, width = self.network(magnitudes).chunk(3, -1)
-        return weight.softmax(-1), 0.15 + 0.1 * mean, 2e-3 + 0.03 * nn.functional.softplus(width)
+        width = 2e-3 + 0.03 * nn.functional.softplus(width)
+        return weight.log_softmax(-1), 0.15 + 0.1 * mean, width
 
 
-def project(weight: Tensor, mean: Tensor, width: Tensor) -> Tensor:
-    """Logits (N, C): the log of each bin's mass, which is a difference of the CDF."""
+def log_mass(lower: Tensor, upper: Tensor) -> Tensor:
+    """Of a normal variable, log(Φ(upper) − Φ(lower)): above zero as its mirror image below it."""
+    flip = lower > 0  # Φ is near 1 there, and a difference would have lost its digits
+    low, high = torch.where(flip, -upper, lower), torch.where(flip, -lower, upper)
+    log_low, log_high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
+    ratio = (log_low - log_high).clamp(max=-1e-6)  # two edges that round to one number
+    mass: Tensor = log_high + (-torch.expm1(ratio)).log()
+    return mass
+
+
+def project(log_weight: Tensor, mean: Tensor, width: Tensor) -> Tensor:
+    """Logits (N, C): the log of each bin's mass. Softmax divides by what lies within the bins."""
     edges = bins.edges.to(mean.dtype).unsqueeze(-1)
-    cdf: Tensor = torch.special.ndtr((edges - mean.unsqueeze(-2)) / width.unsqueeze(-2))
-    masses = (cdf.diff(dim=-2) * weight.unsqueeze(-2)).sum(-1)
-    return masses.clamp(min=1e-12).log()  # softmax divides by what lies within the bins
+    edges = (edges - mean.unsqueeze(-2)) / width.unsqueeze(-2)
+    each = log_mass(edges[..., :-1, :], edges[..., 1:, :])
+    return (each + log_weight.unsqueeze(-2)).logsumexp(-1)
 
 
 torch.manual_seed(0)

@@ -21,12 +21,21 @@ def sdss_galaxies(n: int) -> tuple[Tensor, Tensor]:
     return 22.5 - 2.5 * flux[chosen].log10(), z[chosen]
 
 
+def log_mass(lower: Tensor, upper: Tensor) -> Tensor:
+    """Of a normal variable, log(Φ(upper) − Φ(lower)): above zero as its mirror image below it."""
+    flip = lower > 0  # Φ is near 1 there, and a difference would have lost its digits
+    low, high = torch.where(flip, -upper, lower), torch.where(flip, -lower, upper)
+    log_low, log_high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
+    ratio = (log_low - log_high).clamp(max=-1e-6)  # two edges that round to one number
+    mass: Tensor = log_high + (-torch.expm1(ratio)).log()
+    return mass
+
+
 def project(magnitudes: Tensor) -> Tensor:
     """Logits (N, C). A flow in one dimension rises: its CDF is the base's, at the point's image."""
     edges = ((bins.edges.float() - CENTRE) / SCALE).reshape(-1, 1, 1)
-    base = flow(magnitudes).transform(edges.expand(-1, len(magnitudes), 1)).squeeze(-1)
-    masses: Tensor = torch.special.ndtr(base.T).diff(dim=-1)
-    return masses.clamp(min=1e-12).log()  # softmax divides by what lies within the bins
+    base = flow(magnitudes).transform(edges.expand(-1, len(magnitudes), 1)).squeeze(-1).T
+    return log_mass(base[:, :-1], base[:, 1:])  # softmax divides by what lies within the bins
 
 
 torch.manual_seed(0)

@@ -6,16 +6,16 @@ import runpy
 import subprocess
 import sys
 import tomllib
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import special, stats
 
-from photoz_losses import RedshiftBins
+from photoz_losses import RedshiftBins, cross_entropy
 from photoz_losses.io import load_predictions
 from photoz_losses.metrics import cde_loss, crps
 
@@ -33,6 +33,12 @@ def empty_folder(tmp_path, monkeypatch):
 
 def run(name: str) -> dict[str, Any]:
     return runpy.run_path(str(RECIPES / f"{name}.py"), run_name="__main__")
+
+
+@cache
+def run_once(name: str) -> dict[str, Any]:
+    """For several tests of a recipe that only read what it leaves."""
+    return run(name)
 
 
 def constant_crps(training, held_out, bins):
@@ -263,9 +269,10 @@ def gaussian_energy(mean, width):
 def test_mixture_density():
     """CRPS and CDE loss of the projection are the closed forms of the mixture, to a bin's width."""
     pytest.importorskip("kcorrect")
-    seen = run("mixture_density")
+    seen = run_once("mixture_density")
     bins, truth = seen["bins"], seen["truth"].double().numpy()
-    weight, mean, width = (part.double().numpy() for part in seen["mixture"])
+    log_weight, mean, width = (part.double().numpy() for part in seen["mixture"])
+    weight = np.exp(log_weight)
     pair = weight[:, :, None] * weight[:, None, :]
     distance = mean[:, :, None] - mean[:, None, :]
     both = np.hypot(width[:, :, None], width[:, None, :])
@@ -288,11 +295,58 @@ def test_mixture_density():
     assert seen["metrics"].compute()["crps"] < constant_crps(z[:1500], z[1500:], bins) / 1.5
 
 
+def normal_log_mass(lower, upper):
+    """By quadrature of the density, in float64."""
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    half = (upper - lower) / 2
+    return special.logsumexp(stats.norm.logpdf(lower + half * (nodes + 1)), b=half * weights)
+
+
+FAR = [-20.0, -10.0, -5.0, 0.0, 5.0, 10.0, 20.0]
+
+
+@pytest.mark.parametrize("sigmas", FAR)
+def test_a_mixture_learns_from_galaxies_far_from_it(sigmas):
+    """Cross entropy and its slope at a true redshift so many widths from all three Gaussians."""
+    pytest.importorskip("kcorrect")
+    seen = run_once("mixture_density")
+    bins, width = seen["bins"], 0.01
+    centre = 0.3 if sigmas < 0 else 0.1
+    mean = torch.full((1, 3), centre, requires_grad=True)
+    log_weight = torch.tensor([[0.2, 0.3, 0.5]]).log()
+    logits = seen["project"](log_weight, mean, torch.full((1, 3), width))
+    truth = torch.tensor([centre + sigmas * width])
+    loss = cross_entropy(logits, truth, bins)
+    loss.backward()
+    own = bins.index(truth).item()
+    lower, upper = ((bins.edges[own : own + 2].numpy() - centre) / width).tolist()
+    assert loss.item() == pytest.approx(-normal_log_mass(lower, upper), rel=2e-5)
+    slope = -mean.grad.sum().item() * width  # how far the bin's mass lies, on average
+    assert lower < slope < upper
+
+
+@pytest.mark.parametrize("recipe", ["mixture_density", "normalizing_flow"])
+@pytest.mark.parametrize("sigmas", FAR)
+@pytest.mark.parametrize("step", [1e-3, 0.2, 30.0])
+def test_log_of_a_difference_of_normal_cdfs(recipe, sigmas, step):
+    pytest.importorskip("kcorrect")
+    if recipe == "normalizing_flow":
+        pytest.importorskip("zuko")
+    edges = torch.tensor([sigmas - step / 3, sigmas + 2 * step / 3], requires_grad=True)
+    value = run_once(recipe)["log_mass"](*edges)
+    value.backward()
+    lower, upper = edges.detach().double().tolist()
+    expected = normal_log_mass(lower, upper)
+    assert value.item() == pytest.approx(expected, rel=1e-5, abs=2e-3 if step < 0.1 else 1e-6)
+    slopes = np.exp(stats.norm.logpdf([lower, upper]) - expected) * [-1, 1]
+    np.testing.assert_allclose(edges.grad, slopes, rtol=2e-3 if step < 0.1 else 1e-4, atol=1e-6)
+
+
 def test_normalizing_flow():
     """The masses are those that a fine sum over the flow's own density gives."""
     pytest.importorskip("zuko")
     pytest.importorskip("kcorrect")
-    seen = run("normalizing_flow")
+    seen = run_once("normalizing_flow")
     bins, z = seen["bins"], seen["z_spec"]
     fine = RedshiftBins.uniform(0.0, 0.4, 180 * 8).centers.float()
     points = ((fine - seen["CENTRE"]) / seen["SCALE"]).reshape(-1, 1, 1).expand(-1, 20, 1)
