@@ -1,7 +1,9 @@
 """Each recipe as a user runs it, in an empty folder, and something that could be wrong of it."""
 
+import ast
 import math
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -56,12 +58,39 @@ def test_every_recipe_is_short_shown_and_tested():
         assert len(path.read_text().splitlines()) <= 75, path.name
 
 
+INSTALLED_AS = {"qp": "qp-prob", "transformers": "'transformers[torch]'"}
+
+
+def needed(recipe: Path) -> set[str]:
+    """What a recipe imports, and what the package reads for it, that no dependency brings."""
+    text = recipe.read_text()
+    project = tomllib.loads((RECIPES.parents[1] / "pyproject.toml").read_text())["project"]
+    brought = {re.match(r"[\w-]+", each).group() for each in project["dependencies"]}
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else node.names
+            found |= {getattr(name, "name", name).partition(".")[0] for name in names}
+    found -= sys.stdlib_module_names | brought | {"photoz_losses"}
+    found |= {"kcorrect"} & set(re.findall("kcorrect", text))  # its files, or its templates
+    return {INSTALLED_AS.get(name, name) for name in found}
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.py")), ids=lambda path: path.stem)
+def test_the_page_names_a_recipe_and_what_to_install_for_it(recipe):
+    include = f"```{{literalinclude}} ../examples/recipes/{recipe.name}\n"
+    before, after = PAGE.read_text().split(include)
+    assert after.startswith(f":caption: examples/recipes/{recipe.name}\n")
+    line = re.search(r"\nNeeds: `pip install (.+)`\.\n\n$", before)
+    assert (set(line[1].split()) if line else set()) == needed(recipe)
+
+
 def test_plain_loop():
     seen = run("plain_loop")
     first, last = seen["history"][0], seen["history"][-1]
     assert all(last[name] < first[name] for name in ("ce", "cde", "crps", "flux"))
     found = load_predictions("predictions.npz")
-    torch.testing.assert_close(found.probs, seen["probs"], rtol=0, atol=0)
+    torch.testing.assert_close(found.probs, seen["probs"].cpu(), rtol=0, atol=0)
     torch.testing.assert_close(found.z_spec, seen["z_spec"], rtol=0, atol=0)
     assert found.object_id.tolist() == list(range(1000, 1200))
     guess = constant_crps(seen["spectra"].z[:1000], found.z_spec, found.bins)
