@@ -23,6 +23,7 @@ def galaxies(n: int) -> Spectra:
 
 
 torch.manual_seed(0)
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 bins = RedshiftBins.uniform(0.0, 0.4, 100)
 spectra = galaxies(GALAXIES)
 photometry = SyntheticPhotometry(FilterSet.from_speclite("sdss2010-*"), spectra.wavelength)
@@ -33,7 +34,8 @@ colours = flux.squeeze(-2).log10().diff(dim=-1).float() + 0.01 * torch.randn(GAL
 data = TensorDataset(10 * colours, spectra.z.float(), torch.arange(GALAXIES))
 loader = DataLoader(TensorDataset(*data[:TRAINING]), batch_size=100, shuffle=True)
 
-model = nn.Sequential(nn.Linear(4, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 100))
+hidden = nn.Linear(4, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU()
+model = nn.Sequential(*hidden, nn.Linear(64, len(bins))).to(device)
 loss = TotalLoss(
     {
         "ce": (1.0, RedshiftCrossEntropy(bins)),
@@ -41,12 +43,14 @@ loss = TotalLoss(
         "crps": (100.0, CRPSLoss(bins)),
         "flux": (0.1, FluxLoss(bins)),
     }
-)
+).to(device)
 optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
 history = []
 for epoch in range(EPOCHS):
+    model.train()
     for inputs, z_spec, number in loader:
-        residual, band_weight = table[number]
+        batch = (inputs, z_spec, *table[number])
+        inputs, z_spec, residual, band_weight = (part.to(device) for part in batch)
         total, terms = loss(
             logits=model(inputs), z_spec=z_spec, residual=residual, band_weight=band_weight
         )
@@ -59,8 +63,8 @@ for epoch in range(EPOCHS):
 inputs, z_spec, number = data[TRAINING:]
 model.eval()
 with torch.no_grad():
-    probs = model(inputs).softmax(-1)
-metrics = photo_z_metrics(bins)
-metrics.update(probs=probs, z_spec=z_spec)  # or batch by batch
+    probs = model(inputs.to(device)).softmax(-1)
+metrics = photo_z_metrics(bins).to(device)
+metrics.update(probs=probs, z_spec=z_spec.to(device))  # or batch by batch
 print(metrics.compute())
 save_predictions("predictions.npz", probs, bins, z_spec, object_id=number)
