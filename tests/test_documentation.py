@@ -182,6 +182,27 @@ def test_three_digits_without_an_exponent(value, text):
     assert draw_benchmarks.digits(value) == text
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("DSPS", "DSPS, calc_rest_mag, jit"),
+        ("fastspecfit", "fastspecfit, get_ab_maggies_unchecked"),
+    ],
+)
+def test_the_readme_has_the_errors_of_its_own_table_for_other_packages(name, row):
+    """The largest of smooth and noisy spectra, in cells covered to 99 % and in those in part."""
+    content = draw_benchmarks.read(ROOT / "benchmarks/results", "flux")["rows"][row]
+    text = " ".join((ROOT / "README.md").read_text().split())
+    found = re.search(
+        rf"\({name}\) (?:takes )?(\d+) ms\D+with (?:largest errors of )?(\S+) and (\S+)[,;]", text
+    )
+    assert found, text
+    assert found[1] == f"{content['ms_a_galaxy']:.0f}"
+    for shown, kind in zip(found.groups()[1:], ("covered", "partly"), strict=True):
+        largest = max(content["errors"][f"{sky}, {kind}"]["largest"] for sky in ("smooth", "noisy"))
+        assert f"{float(shown):.0e}" == f"{largest:.0e}"
+
+
 def test_links_that_lead_nowhere_are_found(tmp_path):
     (tmp_path / "there.html").write_text('<h1 id="here">…</h1>')
     (tmp_path / "picture.png").write_bytes(b"")
