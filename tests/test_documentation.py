@@ -1,5 +1,6 @@
 """Every public name has its place in the reference, and its docstring what a reader looks for."""
 
+import ast
 import inspect
 import re
 from importlib import import_module
@@ -201,6 +202,21 @@ def test_the_readme_has_the_errors_of_its_own_table_for_other_packages(name, row
     for shown, kind in zip(found.groups()[1:], ("covered", "partly"), strict=True):
         largest = max(content["errors"][f"{sky}, {kind}"]["largest"] for sky in ("smooth", "noisy"))
         assert f"{float(shown):.0e}" == f"{largest:.0e}"
+
+
+GALLERY = sorted((ROOT / "examples/gallery").glob("plot_*.py"))
+
+
+@pytest.mark.parametrize("script", GALLERY, ids=lambda path: path.stem)
+def test_a_page_of_the_gallery_says_what_its_script_needs_of_the_examples(script):
+    """A script that is downloaded from its page leaves behind what it imports from there."""
+    tree = ast.parse(script.read_text())
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    needed = {name for name in modules if (ROOT / f"examples/{name}.py").exists()}
+    text = ast.get_docstring(tree)
+    assert set(re.findall(r"``(\w+)\.py`` of ``examples``", text)) == needed
+    command = f"``PYTHONPATH=examples python examples/gallery/{script.name}``"
+    assert (command in text) == bool(needed)
 
 
 def test_links_that_lead_nowhere_are_found(tmp_path):

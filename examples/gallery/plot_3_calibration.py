@@ -6,6 +6,9 @@ Both calibrations are fitted to validation galaxies and drawn for others. A temp
 densities wider or narrower, and so cannot straighten a slope; here the PIT gets no more uniform by
 it, and the CRPS slightly worse. The recalibration by the PIT straightens most of it: above a PIT of
 0.8 the curve still leaves the band that holds 95 % of perfect densities.
+
+It imports ``predictions.py`` of ``examples``, so the download does not run alone. In a checkout:
+``PYTHONPATH=examples python examples/gallery/plot_3_calibration.py``.
 """
 
 from matplotlib import pyplot

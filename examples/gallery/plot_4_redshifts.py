@@ -4,6 +4,9 @@ Predicted against true redshift
 
 Every galaxy counts in a hexagon, outliers beyond the dashed lines are drawn as points, and some
 galaxies, of either kind, have their central 68 % interval.
+
+It imports ``predictions.py`` of ``examples``, so the download does not run alone. In a checkout:
+``PYTHONPATH=examples python examples/gallery/plot_4_redshifts.py``.
 """
 
 from matplotlib import pyplot

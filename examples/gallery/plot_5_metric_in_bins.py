@@ -4,6 +4,9 @@ A metric in bins of any column
 
 The scatter against redshift and against magnitude, with bootstrapped standard errors. A bin of few
 galaxies says so twice: in its error, and in the grey column behind it.
+
+It imports ``predictions.py`` of ``examples``, so the download does not run alone. In a checkout:
+``PYTHONPATH=examples python examples/gallery/plot_5_metric_in_bins.py``.
 """
 
 import torch

@@ -5,6 +5,9 @@ Coverage of the credible intervals
 How often an interval of each level holds the true redshift, for central intervals and those of
 highest density: below the diagonal they are too short, above it too long. One temperature moves
 both kinds, and not by the same amount.
+
+It imports ``predictions.py`` of ``examples``, so the download does not run alone. In a checkout:
+``PYTHONPATH=examples python examples/gallery/plot_6_coverage.py``.
 """
 
 import torch

@@ -4,6 +4,9 @@ N(z) of a sample
 
 The mean of all densities against the histogram of the true redshifts, for all held-out galaxies
 and for the red ones. The stack is no deconvolution: it is as wide as the densities are.
+
+It imports ``predictions.py`` of ``examples``, so the download does not run alone. In a checkout:
+``PYTHONPATH=examples python examples/gallery/plot_7_stacked.py``.
 """
 
 from matplotlib import pyplot

@@ -4,6 +4,9 @@ Views of an image
 
 What the invariance term asks a network not to see: flips and quarter turns, any angle, another sky.
 The image is rendered (a bulge and a disc with SDSS's seeing and sky noise), the masks are found.
+
+It imports ``rendering.py`` of ``examples``, so the download does not run alone. In a checkout:
+``PYTHONPATH=examples python examples/gallery/plot_8_views.py``.
 """
 
 import numpy as np
