@@ -1,12 +1,16 @@
 """The tables of docs/reliability.md, from the kept counts alone."""
 
+import ast
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from draw_mistakes import markdown
 
+ROOT = Path(__file__).parents[1]
 Row = Mapping[str, Any]
 CHECKS = {  # check: what its row of the first table says
     "suite": "the default suite",
@@ -62,12 +66,13 @@ def count_cells(counts: Mapping[str, Row]) -> list[list[str]]:
 
 
 def skip_cells(counts: Mapping[str, Row]) -> list[list[str]]:
-    """Why cases were skipped, check by check, of the runs that kept it."""
-    cells = [["check", "skipped", "why"]]
+    """Why cases were skipped, and in which of the checks whose runs kept it, equal rows as one."""
+    checks: dict[tuple[int, str], list[str]] = {}
     for name, title in CHECKS.items():
         for reason, number in counts.get(name, {}).get("skips", {}).items():
-            cells.append([title, f"{number:,}", reason])
-    return cells
+            checks.setdefault((number, reason), []).append(title)
+    rows = [[f"{number:,}", why, "; ".join(titles)] for (number, why), titles in checks.items()]
+    return [["skipped", "why", "check"], *rows]
 
 
 def outcomes(name: str, row: Row) -> tuple[str, str, str]:
@@ -84,8 +89,32 @@ def mutant_cells(rows: Mapping[str, Row]) -> list[list[str]]:
     cells = [["module", "mutants", "killed", "survived", "share killed", "commit"]]
     for module, row in rows.items():
         counted = [f"{row[key]:,}" for key in ("mutants", "killed", "survived")]
-        cells.append([f"`{module}`", *counted, f"{100 * row['share_killed']:.1f} %", row["commit"]])
+        commit = row["commit"]
+        if code_changed(ROOT, commit, f"src/photoz_losses/{module}"):
+            commit += ", code changed since"
+        cells.append([f"`{module}`", *counted, f"{100 * row['share_killed']:.1f} %", commit])
     return cells
+
+
+def code_changed(root: Path, commit: str, path: str) -> bool:
+    """Whether a file does something else than at a commit; no, where git cannot tell."""
+    git = which("git")
+    if git is None:
+        return False
+    command = [git, "-C", str(root), "show", f"{commit}:./{path}"]
+    then = subprocess.run(command, capture_output=True, check=False, encoding="utf-8")
+    now = (root / path).read_text(encoding="utf-8")
+    return then.returncode == 0 and without_docstrings(then.stdout) != without_docstrings(now)
+
+
+def without_docstrings(source: str) -> str:
+    """The code alone: comments and layout are not in its tree."""
+    tree = ast.parse(source)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return ast.dump(tree)
 
 
 def survivor_cells(survivors: Sequence[Row]) -> list[list[str]]:

@@ -3,12 +3,16 @@
 import ast
 import inspect
 import re
+import shutil
+import subprocess
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import check_links
 import draw_benchmarks
+import draw_reliability
 import pytest
 from contract.surface import public_names
 from numpydoc.docscrape import FunctionDoc, NumpyDocString
@@ -217,6 +221,46 @@ def test_a_page_of_the_gallery_says_what_its_script_needs_of_the_examples(script
     assert set(re.findall(r"``(\w+)\.py`` of ``examples``", text)) == needed
     command = f"``PYTHONPATH=examples python examples/gallery/{script.name}``"
     assert (command in text) == bool(needed)
+
+
+def test_equal_reasons_of_several_checks_are_one_row():
+    skips = {
+        "suite": {"no GPU": 3, "no hyrax": 1},
+        "coverage": {"no GPU": 3},
+        "slow": {"no GPU": 2},
+    }
+    counts = {name: {"skips": reasons} for name, reasons in skips.items()}
+    assert draw_reliability.skip_cells(counts)[1:] == [
+        ["3", "no GPU", "the default suite; the default suite, its lines counted"],
+        ["1", "no hyrax", "the default suite"],
+        ["2", "no GPU", "the slow profile"],
+    ]
+
+
+def test_a_module_whose_code_changed_after_a_commit_is_found(tmp_path, monkeypatch):
+    if not shutil.which("git"):
+        pytest.skip("needs git")
+
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", str(tmp_path), *who, *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    module = tmp_path / "f.py"
+    module.write_text('"""One."""\n\ndef f(x):\n    """Two."""\n    return x + 1\n')
+    git("init", "-q")
+    git("add", "f.py")
+    git("commit", "-qm", "a")
+    commit = git("rev-parse", "HEAD")
+    changed = partial(draw_reliability.code_changed, tmp_path)
+    assert not changed(commit, "f.py")
+    module.write_text("def f(x):  # three\n\n    return (x + 1)\n")
+    assert not changed(commit, "f.py")
+    module.write_text('"""One."""\n\ndef f(x):\n    """Two."""\n    return x + 2\n')
+    assert changed(commit, "f.py")
+    assert not changed("0" * 40, "f.py")  # of another history
+    monkeypatch.setattr(draw_reliability, "which", lambda name: None)
+    assert not changed(commit, "f.py")
 
 
 def test_links_that_lead_nowhere_are_found(tmp_path):
