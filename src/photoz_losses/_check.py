@@ -53,6 +53,15 @@ def number(name: str, value: Any) -> Any:
     return value
 
 
+def fraction(name: str, value: Any) -> Any:
+    """`value` itself where it lies between 0 and 1, neither; TypeError, ValueError if not."""
+    if not 0 < number(name, value) < 1:
+        raise ValueError(
+            f"{name} must lie between 0 and 1, got {value}: give fractions, not percentages"
+        )
+    return value
+
+
 def count(name: str, value: Any, at_least: int) -> int:
     """`value` as an int where it is an integer of `at_least` so much; errors otherwise."""
     if not isinstance(value, Integral) or isinstance(value, bool):

@@ -283,10 +283,8 @@ def _check_threshold(threshold: float | str) -> None:
     if isinstance(threshold, str):
         if threshold != "sigma_iqr":
             raise ValueError(f"threshold must be a number or 'sigma_iqr', got {threshold!r}")
-    elif not 0 < _check.number("threshold", threshold) < 1:
-        raise ValueError(
-            f"threshold must lie between 0 and 1, got {threshold}: give fractions, not percentages"
-        )
+    else:
+        _check.fraction("threshold", threshold)
 
 
 def _refuse_bins(name: str, value: object) -> None:

@@ -1,6 +1,5 @@
 """Predicted against true redshift, with outliers marked: the paper's figures 4 to 9."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -60,7 +59,7 @@ def plot_redshifts(
     ValueError
         If the shapes disagree or are no vectors, there are no galaxies, a redshift or an end of an
         interval is NaN or infinite, a true redshift is -1 or less, one end is missing or above the
-        other, `threshold` is not positive and finite, or `bars` is negative.
+        other, `threshold` does not lie between 0 and 1, or `bars` is negative.
     TypeError
         If a redshift or an end is no floating-point tensor, `threshold` no number, `bars` no
         integer, or `ax` no Axes.
@@ -85,8 +84,7 @@ def plot_redshifts(
         )
     if (least := truth.min()) <= -1:
         raise ValueError(f"z_spec must lie above -1, got {least:g}: drop those galaxies")
-    if not 0 < _check.number("threshold", threshold) < math.inf:
-        raise ValueError(f"threshold must be positive and finite, got {threshold}")
+    _check.fraction("threshold", threshold)
     _check.count("bars", bars, 0)
     interval = _interval(z_phot, low, high)
     ax = axes_or_new(ax, figsize=(5.2, 5.4))
