@@ -183,28 +183,57 @@ def unmasked(name: str, values: Any, *, depth: int = 0) -> Any:
 def without_unit(name: str, values: Any, unit: str = "") -> Any:
     """`values`, in numbers of `unit` where they or parts of them have a unit; TypeError otherwise.
 
-    Of astropy's Quantity and Column: NumPy drops the unit, and reads the numbers as another's.
+    Of astropy's Quantity and Column, and their like: NumPy drops the unit, and reads the numbers
+    as another's. A logarithmic unit is none of the plain numbers that it could be converted to.
     """
     kind = type(values)
     if is_nested(kind):
         if not any(is_nested(part) or _may_have_unit(part) for part in set(map(type, values))):
             return values
         return [without_unit(name, part, unit) for part in values]
-    given = values.unit if _may_have_unit(kind) else None
+    given = _unit_of(values) if _may_have_unit(kind) else None
     if given is None:
         return values
+    got = f"numbers in {given}" if str(given) else "numbers without a unit"
     try:
-        return (values.quantity if hasattr(kind, "quantity") else values).to_value(unit)
-    except (TypeError, ValueError):
-        got = f"numbers in {given}" if str(given) else "numbers without a unit"
-        raise TypeError(
-            f"{name} must {f'be in {unit}' if unit else 'have no unit'}, got {got}: convert them "
-            f"if need be, and give their .value"
-        ) from None
+        if unit or not hasattr(given, "physical_unit"):
+            return (values.quantity if hasattr(kind, "quantity") else values).to_value(unit)
+    except Exception as error:  # each package of units has errors of its own
+        raise _of_unit(name, unit, got) from error
+    raise _of_unit(name, unit, got)
 
 
 def _may_have_unit(kind: type) -> bool:
-    return hasattr(kind, "unit") and (hasattr(kind, "to_value") or hasattr(kind, "quantity"))
+    return issubclass(kind, np.ndarray) or hasattr(kind, "unit") or hasattr(kind, "to_value")
+
+
+def _unit_of(values: Any) -> Any:
+    unit = getattr(values, "unit", None)
+    return getattr(values, "units", None) if unit is None else unit
+
+
+def _of_unit(name: str, unit: str, got: str) -> TypeError:
+    must = f"be in {unit}" if unit else "have no unit"
+    return TypeError(
+        f"{name} must {must}, got {got}: convert them if need be, and give their .value"
+    )
+
+
+def array(name: str, values: Any, unit: str = "") -> np.ndarray[Any, np.dtype[Any]]:
+    """NumPy array, in `unit`, of a tensor or of anything like an array; bfloat16 as float32.
+
+    TypeError for a mask, or another unit; ValueError where rows have unequal lengths.
+    """
+    if isinstance(values, Tensor):
+        values = dense(name, values).detach().cpu()
+        known = values.is_complex() or values.dtype in (*FLOATING, *INTEGRAL)
+        values = (values if known and values.dtype != torch.bfloat16 else values.float()).numpy()
+    values = without_unit(name, unmasked(name, values), unit)
+    try:
+        found = np.asanyarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{name}: no array, rows of unequal lengths say: {error}") from None
+    return np.asarray(unmasked(name, found))  # of Dask's, say, what was computed has the mask
 
 
 def numbers(
@@ -215,17 +244,12 @@ def numbers(
     `kinds` are those of NumPy's types that count as numbers; what has a unit is converted to
     `unit`.
     """
-    if isinstance(values, Tensor):
-        values = dense(name, values).detach().cpu()
-        known = values.is_complex() or values.dtype in (*FLOATING, *INTEGRAL)
-        values = (values if known and values.dtype != torch.bfloat16 else values.float()).numpy()
-    values = without_unit(name, unmasked(name, values), unit)
     try:
-        found = np.asarray(values)
-    except (ValueError, TypeError):
+        found = array(name, values, unit)
+    except ValueError:
         found = np.array(None)
     if found.dtype.kind not in kinds:
-        got = found.dtype if isinstance(values, np.ndarray) else shown(values)
+        got = found.dtype if isinstance(values, np.ndarray | Tensor) else shown(values)
         raise TypeError(f"{name} must be numbers, got {got}")
     return np.array(found, dtype=np.float64)
 

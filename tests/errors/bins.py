@@ -36,7 +36,28 @@ ENDLESS.append(ENDLESS)
 Ends = namedtuple("Ends", "low middle high")
 VELOCITY = Column([0.0, 0.2, 0.4], unit="km/s")
 UNKNOWN = units.Unit("cz", parse_strict="silent")
+
+
+class OfAnother(np.ndarray):
+    """As unyt's arrays are: the unit is one of the array, and so is its error."""
+
+    units = "km/s"
+
+    def to_value(self, unit):
+        raise RuntimeError(f"cannot convert to {unit!r}")
+
+
+class Lazy:
+    """As Dask's masked arrays are: no array before it is asked for."""
+
+    def __array__(self, dtype=None, copy=None):
+        return HIDDEN
+
+
 for name, edges, *says in (
+    ("of another package of units", np.array([0.0, 0.2]).view(OfAnother), "no unit", "in km/s"),
+    ("logarithms", units.Dex([0.0, 0.2]), "no unit", "in dex", ".value"),
+    ("masked when it is computed", Lazy(), "mask", "compressed()"),
     ("masked", HIDDEN, "mask", "edges.compressed()"),
     ("masked in a list", [0.0, np.ma.masked, 0.4], "mask", "leave out"),
     ("masked in a UserList", UserList([0.0, np.ma.masked, 0.4]), "mask", "leave out"),

@@ -115,6 +115,15 @@ for fault, call, error, *says in (
         lambda: saved(r=[17.1, 17.4] * units.mag), TypeError, "r must have no unit", "mag",
     ),
     (
+        "column of colours",
+        lambda: saved(color=[17.1, 17.4] * units.ABmag - [16.1, 16.5] * units.ABmag),
+        TypeError, "color must have no unit", "in mag", ".value",
+    ),
+    (
+        "ids and a flag in a deque",
+        lambda: saved(object_id=deque([True, 2])), TypeError, "object_id", "text or integers",
+    ),
+    (
         "column of a table in AB magnitudes",
         lambda: saved(r=Column([17.1, 17.4], unit="mag(AB)")), TypeError, "r must have", "mag(AB)",
     ),

@@ -84,8 +84,8 @@ def after_backward():
 
 for fault, call, error, *says in (
     (
-        "term detached", lambda: pulled(ce=THETA.sum(), flux=THETA.sum().detach()),
-        ValueError, "terms['flux']", "require a gradient", "no_grad", "as TotalLoss returns them",
+        "terms detached", lambda: pulled(ce=THETA.sum().detach(), flux=THETA.sum().detach()),
+        ValueError, "terms must require gradients", "no_grad", "as TotalLoss returned them",
     ),
     (
         "term not reduced", lambda: pulled(ce=THETA.square()),

@@ -12,6 +12,7 @@ finished.
 """
 
 import argparse
+import faulthandler
 import json
 import os
 import random
@@ -45,6 +46,7 @@ def forked(job: Callable[[], Any], after: float | None = None) -> bool:
     """Run a job in a process of its own; whether it was killed, so many seconds after its start."""
     child = os.fork()
     if not child:
+        faulthandler.disable()  # a crash is told once, by whoever waits
         try:
             job()
         except BaseException as error:

@@ -40,9 +40,14 @@ def test_gradient_norms_of_frozen_and_unused_parameters_and_of_a_term_that_none_
     unused, frozen = torch.ones(2, requires_grad=True), torch.ones(2)
     other = torch.ones(2, requires_grad=True)
     norms = gradient_norms(
-        {"used": used.float().square().sum(), "other": other.sum()}, [used, unused, frozen]
+        {
+            "used": used.float().square().sum(),
+            "other": other.sum(),
+            "l2 of what is frozen": frozen.sum(),
+        },
+        [used, unused, frozen],
     )
-    assert norms == {"used": 10.0, "other": 0.0}
+    assert norms == {"used": 10.0, "other": 0.0, "l2 of what is frozen": 0.0}
     assert {norm.dtype for norm in norms.values()} == {torch.float32}
     assert gradient_norms({}, [used]) == {}
 

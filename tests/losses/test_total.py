@@ -400,3 +400,34 @@ def test_a_term_that_does_not_enter_hides_no_overflow_and_one_that_does_stays_vi
         given(1e10, torch.nan, (1e30, 0.0))
     assert given(1e10, torch.nan, (1e30, 1.0)).isnan()
     assert given(torch.inf, 1.0).isinf()
+
+
+class _Factor(nn.Module):
+    """A weighting of one's own, whose factor is a buffer."""
+
+    names = ("first",)
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.tensor(factor))
+
+    def forward(self, terms):
+        return self.factor * terms["first"]
+
+    def factors(self):
+        return {"first": self.factor}
+
+
+@pytest.mark.parametrize("factor", [torch.nan, torch.inf])
+def test_a_weighting_of_ones_own_that_is_not_finite_stays_visible(factor):
+    assert not given(1.0, 1.0, weighting=_Factor(factor)).isfinite()
+
+
+def test_a_loss_of_ones_own_may_update_and_compute():
+    class Teacher(_Given):
+        def update(self): ...
+
+        def compute(self): ...
+
+    total, _ = TotalLoss({"own": (2.0, Teacher())})(value=torch.tensor(1.5))
+    assert total == 3

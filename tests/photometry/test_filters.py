@@ -1,5 +1,6 @@
 import hashlib
 import struct
+from enum import Enum
 
 import astropy.units as u
 import numpy as np
@@ -68,6 +69,29 @@ def test_a_filter_in_a_fits_table_is_read_in_its_own_unit(tmp_path):
     assert table["wave"].unit == u.nm
     filters = FilterSet(["r"], [table["wave"]], [table["r"]])
     assert torch.allclose(filters.wavelengths[0], torch.tensor(X, dtype=torch.float64), rtol=1e-14)
+
+
+class OfAnother(np.ndarray):
+    """As unyt's arrays are, in nm."""
+
+    units = "nm"
+
+    def to_value(self, unit):
+        assert unit == "Angstrom"
+        return 10 * np.asarray(self)
+
+
+def test_another_packages_arrays_are_asked_for_their_unit_too():
+    given = (np.array(X) / 10).view(OfAnother)
+    assert FilterSet(["a"], [given], [Y]).wavelengths[0].tolist() == pytest.approx(X, rel=1e-15)
+
+
+Band = Enum("Band", {"G": "g"}, type=str)  # a str that str() calls "Band.G"
+
+
+def test_the_name_of_a_filter_is_its_text_whatever_the_class():
+    assert FilterSet([Band.G], [X], [Y]).digest == FilterSet(["g"], [X], [Y]).digest
+    assert repr(FilterSet([Band.G], [X], [Y])) == repr(FilterSet(["g"], [X], [Y]))
 
 
 def test_shares_and_per_cent_are_numbers():

@@ -12,7 +12,7 @@ from torch import Tensor
 from photoz_losses import _check
 from photoz_losses._whole import replacing
 from photoz_losses.bins import RedshiftBins
-from photoz_losses.io._arrays import Array, read_rows, to_array
+from photoz_losses.io._arrays import Array, read_rows
 from photoz_losses.io._formats import read_arrays, write_arrays
 
 NEEDED = ("probs", "edges")
@@ -114,10 +114,10 @@ def save_predictions(
     masses = read_rows(probs, bins)
     if masses.dtype == torch.bfloat16:  # whose sums, off by rounding, float32 would not excuse
         masses = bins.read_probs(masses)
-    arrays = {"probs": to_array("probs", masses), "edges": to_array("edges", bins.edges)}
+    arrays = {"probs": _check.array("probs", masses), "edges": _check.array("edges", bins.edges)}
     if isinstance(z_spec, Tensor):
         _check.redshift("z_spec", z_spec)  # before bfloat16 becomes float32
-    arrays |= {} if z_spec is None else {"z_spec": to_array("z_spec", z_spec)}
+    arrays |= {} if z_spec is None else {"z_spec": _check.array("z_spec", z_spec)}
     arrays |= {} if object_id is None else {"id": _ids(object_id)}
     taken = sorted(
         name
@@ -132,7 +132,7 @@ def save_predictions(
             f"columns must have names of their own, without slash or NUL, that both formats keep; "
             f"got {', '.join(repr(name[:40]) for name in taken)}"
         )
-    arrays |= {name: to_array(name, column) for name, column in columns.items()}
+    arrays |= {name: _check.array(name, column) for name, column in columns.items()}
     path = _check.path("path", path)
     _check_suffix(path)
     _read(arrays, "object_id")  # what cannot be read is not written
@@ -142,8 +142,8 @@ def save_predictions(
 
 def _ids(object_id: Any) -> Array:
     """Ids as an array of integers, or of text where one of them is text; errors for any other."""
-    ids = to_array("object_id", object_id)
-    listed = isinstance(object_id, list | tuple)  # whose array may be of another kind
+    ids = _check.array("object_id", object_id)
+    listed = _check.is_nested(type(object_id))  # whose array may be of another kind
     if ids.dtype.kind in "iu" and not listed:
         return ids
     given = object_id if listed else ids.ravel().tolist()  # pandas has text as objects

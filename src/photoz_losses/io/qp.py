@@ -8,7 +8,7 @@ from torch import Tensor
 
 from photoz_losses import _check
 from photoz_losses.bins import RedshiftBins
-from photoz_losses.io._arrays import Array, read_rows, to_array
+from photoz_losses.io._arrays import Array, read_rows
 
 
 def to_qp(probs: Tensor, bins: RedshiftBins) -> Any:
@@ -55,7 +55,7 @@ def to_qp(probs: Tensor, bins: RedshiftBins) -> Any:
         probs = probs / probs.sum(-1, keepdim=True)
     if not len(probs):
         raise ValueError("probs is empty: qp holds no ensemble without densities")
-    edges, density = to_array("edges", bins.edges), to_array("probs", probs / bins.widths)
+    edges, density = _check.array("edges", bins.edges), _check.array("probs", probs / bins.widths)
     return qp.Ensemble(qp.hist, data={"bins": edges, "pdfs": density, "norm": False})
 
 
@@ -103,7 +103,7 @@ def from_qp(ensemble: Any, bins: RedshiftBins, *, max_outside: float = 1e-6) -> 
         raise TypeError(f"ensemble must be a qp.Ensemble, got {type(ensemble).__name__}")
     if not 0 <= _check.number("max_outside", max_outside) <= 1:
         raise ValueError(f"max_outside must lie in [0, 1], got {max_outside}")
-    edges = to_array("edges", _check.instance("bins", bins, RedshiftBins).edges)
+    edges = _check.array("edges", _check.instance("bins", bins, RedshiftBins).edges)
     mass = _masses_of_histograms(ensemble, edges)
     if mass is None:
         mass = np.diff(np.reshape(_cdf(ensemble, edges), (-1, len(edges))), axis=-1)

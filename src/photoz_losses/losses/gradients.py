@@ -26,14 +26,15 @@ def gradient_norms(terms: Mapping[str, Tensor], parameters: Iterable[Tensor]) ->
     -------
     dict of str to Tensor
         Scalar for each term, in at least float32, without gradient; 0 for a term that no parameter
-        enters while one does another. Under DistributedDataParallel it is this rank's own.
+        enters (the penalty of frozen ones, say) while one does another. Under
+        DistributedDataParallel it is this rank's own.
 
     Raises
     ------
     ValueError
         If no parameter requires a gradient (a generator that was used up would give zeros) or
-        enters a term (those of another model), or a term does not require one (it was detached, or
-        computed under ``no_grad``) or is no scalar.
+        enters a term (those of another model), if no term requires one (all were detached, or
+        computed under ``no_grad``), or one is no scalar.
     TypeError
         If a parameter or a term is not a floating-point tensor.
     RuntimeError
@@ -56,6 +57,11 @@ def gradient_norms(terms: Mapping[str, Tensor], parameters: Iterable[Tensor]) ->
         )
     for name, term in terms.items():
         _check_term(f"terms[{name!r}]", term)
+    if terms and not any(term.requires_grad for term in terms.values()):
+        raise ValueError(
+            "terms must require gradients, got none that does: they were detached, or computed "
+            "under no_grad; give them as TotalLoss returned them"
+        )
     norms: dict[str, Tensor] = {}
     entered = False
     for name, term in terms.items():
@@ -75,15 +81,12 @@ def _check_term(name: str, term: Tensor) -> None:
         raise ValueError(
             f"{name} must be a scalar, got shape {tuple(term.shape)}: make it with reduction='mean'"
         )
-    if not term.requires_grad:
-        raise ValueError(
-            f"{name} must require a gradient, got one that was detached or computed under "
-            f"no_grad: give terms as TotalLoss returns them, and leave constants out"
-        )
 
 
 def _gradients(name: str, term: Tensor, parameters: list[Tensor]) -> list[Tensor]:
     """Of one term, by the parameters that enter it."""
+    if not term.requires_grad:  # of frozen parameters, say
+        return []
     try:
         found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
     except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import sys
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Never
@@ -130,7 +131,7 @@ class TotalLoss(nn.Module):
         if not weighted:
             return 0 * next(iter(values.values())), values
         total = torch.stack(weighted).sum()
-        if _check.can_read_free(total) and not bool(total.isfinite()):
+        if _check.can_read_free(total) and bool(total.isinf()):
             self._refuse_overflow(total, values)
         return total, values
 
@@ -156,9 +157,11 @@ class TotalLoss(nn.Module):
         return parts
 
     def _refuse_overflow(self, total: Tensor, values: Mapping[str, Tensor]) -> None:
-        """ValueError unless a term that enters the total, or what is learned, is not finite."""
+        """ValueError for an infinite total of terms, and of learned weights, that are finite."""
         given = {name: value for name, value in values.items() if self.weights[name] != 0}
         if self.weighting is not None:
+            if not all(bool(buffer.isfinite().all()) for buffer in self.weighting.buffers()):
+                return
             given |= {f"weighting.{name}": p for name, p in self.weighting.named_parameters()}
         _values.refuse_overflow(total, total, **given)
 
@@ -327,11 +330,11 @@ def _covered(
 
 def _keywords(name: str, module: nn.Module) -> dict[str, bool]:
     """Keywords that the term's forward takes, and whether each is required."""
-    if hasattr(module, "update") and hasattr(module, "compute"):
-        kind = type(module).__name__
+    metric = getattr(sys.modules.get("torchmetrics"), "Metric", None)  # nothing is imported for it
+    if metric is not None and isinstance(module, metric):
         raise TypeError(
-            f"term {name!r} must be a loss, got the metric {kind}, of probabilities: take the loss "
-            f"of that name from photoz_losses, not from its metrics"
+            f"term {name!r} must be a loss, got the metric {type(module).__name__}, of "
+            f"probabilities: take the loss of that name from photoz_losses, not from its metrics"
         )
     takes = {}
     for key, parameter in inspect.signature(module.forward).parameters.items():

@@ -60,7 +60,7 @@ class FilterSet:
         if not _check.is_nested(type(wavelengths)):  # one array, whose rows may have no unit
             wavelengths = _check.unmasked("wavelengths", wavelengths)
             wavelengths = _check.without_unit("wavelengths", wavelengths, "Angstrom")
-        self.names = tuple(names)
+        self.names = tuple(_check.text("names", name) for name in names)
         self.wavelengths = tuple(
             _check.increasing(f"wavelengths of {name}", values, at_least=2, unit="Angstrom")
             for name, values in zip(names, wavelengths, strict=True)
