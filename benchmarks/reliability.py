@@ -142,6 +142,13 @@ CHECKS = {
 }
 
 
+def described() -> str:
+    """The commit, and whether more than kept results differs from it."""
+    commit = run("git", "describe", "--always", "--exclude=*").strip()  # no tag, which hides it
+    changed = run("git", "status", "--porcelain", "--", ".", ":!benchmarks/results")
+    return f"{commit}-dirty" if changed.strip() else commit
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("checks", nargs="*", metavar="check", help=", ".join(CHECKS))
