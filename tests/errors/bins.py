@@ -56,7 +56,7 @@ class Lazy:
 
 for name, edges, *says in (
     ("of another package of units", np.array([0.0, 0.2]).view(OfAnother), "no unit", "in km/s"),
-    ("logarithms", units.Dex([0.0, 0.2]), "no unit", "in dex", ".value"),
+    ("logarithms", [1.0, 1.2] * units.ABmag - 1.0 * units.ABmag, "no unit", "in mag", ".value"),
     ("masked when it is computed", Lazy(), "mask", "compressed()"),
     ("masked", HIDDEN, "mask", "edges.compressed()"),
     ("masked in a list", [0.0, np.ma.masked, 0.4], "mask", "leave out"),
