@@ -155,9 +155,7 @@ def main() -> None:
     names = parser.parse_args().checks or list(CHECKS)
     if unknown := set(names) - set(CHECKS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(CHECKS)}")
-    commit = run(
-        "git", "describe", "--always", "--dirty", "--exclude=*"
-    ).strip()  # before a row makes it dirty
+    commit = described()
     for name in names:
         began = time.perf_counter()
         row = CHECKS[name]()

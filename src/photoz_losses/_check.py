@@ -14,6 +14,7 @@ from torch import Tensor
 Kind = TypeVar("Kind")
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # that torch adds up
 INTEGRAL = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)  # NumPy's, that torch keeps and adds not up
 LARGEST = 2**62  # that a count of anything may be: torch keeps sizes in 64 bits
 DEEPEST = 64  # that lists may be nested: the dimensions that NumPy's arrays may have
 
@@ -219,6 +220,11 @@ def _of_unit(name: str, unit: str, got: str) -> TypeError:
     )
 
 
+def plain(name: str, values: Any, unit: str = "") -> Any:
+    """`values` in numbers of `unit`, without a mask; TypeError where they are not."""
+    return without_unit(name, unmasked(name, values), unit)
+
+
 def array(name: str, values: Any, unit: str = "") -> np.ndarray[Any, np.dtype[Any]]:
     """NumPy array, in `unit`, of a tensor or of anything like an array; bfloat16 as float32.
 
@@ -228,7 +234,7 @@ def array(name: str, values: Any, unit: str = "") -> np.ndarray[Any, np.dtype[An
         values = dense(name, values).detach().cpu()
         known = values.is_complex() or values.dtype in (*FLOATING, *INTEGRAL)
         values = (values if known and values.dtype != torch.bfloat16 else values.float()).numpy()
-    values = without_unit(name, unmasked(name, values), unit)
+    values = plain(name, values, unit)
     try:
         found = np.asanyarray(values)
     except (ValueError, TypeError, RuntimeError) as error:

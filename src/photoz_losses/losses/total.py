@@ -127,7 +127,7 @@ class TotalLoss(nn.Module):
                     f"term {name!r} gave shape {tuple(values[name].shape)}, a sum needs scalars: "
                     f"make it with reduction='mean'"
                 )
-        weighted = self._weighted({name: _wide(value) for name, value in values.items()})
+        weighted = self._weighted({name: _wide(name, value) for name, value in values.items()})
         if not weighted:
             return 0 * next(iter(values.values())), values
         total = torch.stack(weighted).sum()
@@ -255,11 +255,9 @@ class TotalLoss(nn.Module):
         return f"{weight:g}" + (f" x {type(self.weighting).__name__}" * (name in self._covered))
 
 
-def _wide(value: Tensor) -> Tensor:
+def _wide(name: str, value: Tensor) -> Tensor:
     """A term in at least float32, in which a small one beside it is not lost."""
-    if not value.is_floating_point():
-        return value
-    return value.to(torch.promote_types(value.dtype, torch.float32))
+    return _check.at_least_single(name, value) if value.is_floating_point() else value
 
 
 def _check_term(name: str, entry: Any) -> None:

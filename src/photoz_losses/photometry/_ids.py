@@ -10,7 +10,7 @@ ID_BYTES = 64  # room for the name of a galaxy on disk
 
 def names_of(object_ids: Iterable[str | int]) -> Iterable[str]:
     """Ids as text: a list where there are as many as can be counted, else one after another."""
-    object_ids = _check.without_unit("object_ids", _check.unmasked("object_ids", object_ids))
+    object_ids = _check.plain("object_ids", object_ids)
     if hasattr(object_ids, "tolist"):
         object_ids = object_ids.tolist()
     if isinstance(object_ids, str | bytes) or not isinstance(object_ids, Iterable):

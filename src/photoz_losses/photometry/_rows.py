@@ -9,7 +9,7 @@ from torch import Tensor
 
 from photoz_losses import _check
 
-ROWS = (*_check.INTEGRAL, torch.uint16, torch.uint32, torch.uint64)  # NumPy's, of no arithmetic
+ROWS = (*_check.INTEGRAL, *_check.UNSIGNED)
 
 
 def checked(index: Any, length: int, of: str) -> Any:

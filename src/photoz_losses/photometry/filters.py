@@ -58,8 +58,7 @@ class FilterSet:
         if len(set(names)) < len(names):
             raise ValueError(f"names must all be different, got {', '.join(names)}")
         if not _check.is_nested(type(wavelengths)):  # one array, whose rows may have no unit
-            wavelengths = _check.unmasked("wavelengths", wavelengths)
-            wavelengths = _check.without_unit("wavelengths", wavelengths, "Angstrom")
+            wavelengths = _check.plain("wavelengths", wavelengths, "Angstrom")
         self.names = tuple(_check.text("names", name) for name in names)
         self.wavelengths = tuple(
             _check.increasing(f"wavelengths of {name}", values, at_least=2, unit="Angstrom")
