@@ -606,6 +606,26 @@ def test_what_has_a_dimensionless_unit_is_kept_as_a_number(tmp_path, kind):
     assert found.object_id.tolist() == [7, 2**62]
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+@pytest.mark.parametrize(
+    ("dtype", "number"),
+    [(torch.uint16, 2**16 - 1), (torch.uint32, 2**24 + 1), (torch.uint64, 2**63 + 1)],
+    ids=str,
+)
+def test_unsigned_tensors_keep_every_digit(tmp_path, suffix, dtype, number):
+    path, pixels = tmp_path / f"predictions{suffix}", torch.tensor([1, number], dtype=dtype)
+    save_predictions(path, PROBS, BINS, object_id=pixels, pixel=pixels)
+    found = load_predictions(path)
+    assert found.columns["pixel"].tolist() == found.object_id.tolist() == [1, number]
+
+
+def test_a_view_that_torch_has_not_negated_yet_is_read(tmp_path):
+    z_spec = torch.tensor([-0.1j, -0.2j], dtype=torch.complex128).conj().imag
+    assert z_spec.is_neg()
+    save_predictions(tmp_path / "predictions.npz", PROBS, BINS, z_spec)
+    assert load_predictions(tmp_path / "predictions.npz").z_spec.tolist() == [0.1, 0.2]
+
+
 def test_what_a_file_would_lose_is_refused(tmp_path):
     bins, probs = RedshiftBins.uniform(0.0, 0.4, 4), torch.full((2, 4), 0.25)
     path = tmp_path / "predictions.npz"

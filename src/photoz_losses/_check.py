@@ -205,7 +205,8 @@ def without_unit(name: str, values: Any, unit: str = "") -> Any:
 
 
 def _may_have_unit(kind: type) -> bool:
-    return issubclass(kind, np.ndarray) or hasattr(kind, "unit") or hasattr(kind, "to_value")
+    known = ("unit", "units", "to_value")
+    return issubclass(kind, np.ndarray) or any(hasattr(kind, name) for name in known)
 
 
 def _unit_of(values: Any) -> Any:
@@ -231,15 +232,15 @@ def array(name: str, values: Any, unit: str = "") -> np.ndarray[Any, np.dtype[An
     TypeError for a mask, or another unit; ValueError where rows have unequal lengths.
     """
     if isinstance(values, Tensor):
-        values = dense(name, values).detach().cpu()
-        known = values.is_complex() or values.dtype in (*FLOATING, *INTEGRAL)
+        values = dense(name, values).detach().cpu().resolve_conj().resolve_neg()
+        known = values.is_complex() or values.dtype in (*FLOATING, *INTEGRAL, *UNSIGNED)
         values = (values if known and values.dtype != torch.bfloat16 else values.float()).numpy()
     values = plain(name, values, unit)
     try:
         found = np.asanyarray(values)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{name}: no array, rows of unequal lengths say: {error}") from None
-    return np.asarray(unmasked(name, found))  # of Dask's, say, what was computed has the mask
+    return np.asarray(plain(name, found, unit))  # of Dask's, say, what was computed has the mask
 
 
 def numbers(

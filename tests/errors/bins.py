@@ -54,7 +54,25 @@ class Lazy:
         return HIDDEN
 
 
+class OfPint:
+    """As pint's quantities are: no arrays, with a unit that only they convert."""
+
+    units = "nm"
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array([0.0, 0.2])
+
+
+class LazySpeed:
+    """What is computed has a unit."""
+
+    def __array__(self, dtype=None, copy=None):
+        return [0.0, 0.2] * units.km / units.s
+
+
 for name, edges, *says in (
+    ("of pint", OfPint(), "no unit", "in nm"),
+    ("velocities when they are computed", LazySpeed(), "no unit", "in km / s"),
     ("of another package of units", np.array([0.0, 0.2]).view(OfAnother), "no unit", "in km/s"),
     ("logarithms", [1.0, 1.2] * units.ABmag - 1.0 * units.ABmag, "no unit", "in mag", ".value"),
     ("masked when it is computed", Lazy(), "mask", "compressed()"),

@@ -388,6 +388,11 @@ def test_a_total_that_overflows_is_refused_whoever_weighs(weighting):
         given(1e9, 1e10, (1e30, 1e30), weighting)
 
 
+def test_terms_that_overflow_to_both_sides_are_no_nan():
+    with pytest.raises(ValueError, match="first and second must give a loss"):
+        given(1e10, -1e10, (1e30, 1e30))
+
+
 def test_a_learned_weight_that_overflows_is_named():
     weighting = UncertaintyWeights(["first", "second"])
     torch.nn.init.constant_(weighting.log_variances, -100.0)

@@ -131,8 +131,8 @@ class TotalLoss(nn.Module):
         if not weighted:
             return 0 * next(iter(values.values())), values
         total = torch.stack(weighted).sum()
-        if _check.can_read_free(total) and bool(total.isinf()):
-            self._refuse_overflow(total, values)
+        if _check.can_read_free(total) and not bool(total.isfinite()):
+            self._refuse_overflow(total, weighted, values)
         return total, values
 
     if TYPE_CHECKING:
@@ -156,8 +156,12 @@ class TotalLoss(nn.Module):
             parts.append(self.weighting(covered))
         return parts
 
-    def _refuse_overflow(self, total: Tensor, values: Mapping[str, Tensor]) -> None:
-        """ValueError for an infinite total of terms, and of learned weights, that are finite."""
+    def _refuse_overflow(
+        self, total: Tensor, weighted: list[Tensor], values: Mapping[str, Tensor]
+    ) -> None:
+        """ValueError for an overflow of terms, and of learned weights, that are finite."""
+        if not any(bool(part.isinf()) for part in [total, *weighted]):  # two may cancel to NaN
+            return
         given = {name: value for name, value in values.items() if self.weights[name] != 0}
         if self.weighting is not None:
             if not all(bool(buffer.isfinite().all()) for buffer in self.weighting.buffers()):
