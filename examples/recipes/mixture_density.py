@@ -46,7 +46,7 @@ def log_mass(lower: Tensor, upper: Tensor) -> Tensor:
 
 def project(log_weight: Tensor, mean: Tensor, width: Tensor) -> Tensor:
     """Logits (N, C): the log of each bin's mass. Softmax divides by what lies within the bins."""
-    edges = bins.edges.to(mean.dtype).unsqueeze(-1)
+    edges = bins.edges.unsqueeze(-1)  # float64: far out, float32 turns the slopes of log_ndtr
     edges = (edges - mean.unsqueeze(-2)) / width.unsqueeze(-2)
     each = log_mass(edges[..., :-1, :], edges[..., 1:, :])
     return (each + log_weight.unsqueeze(-2)).logsumexp(-1)

@@ -354,6 +354,22 @@ def test_a_mixture_learns_from_galaxies_far_from_it(sigmas):
     assert lower < slope < upper
 
 
+@pytest.mark.parametrize("centre", [-100.0, -2.0, -1.0, -0.2, 1.0, 3.0, 100.0])
+def test_a_mixture_beyond_all_bins_is_pulled_towards_the_truth(centre):
+    """Of the bins' masses the nearest is all: the slope is how far the truth's lies from it."""
+    pytest.importorskip("kcorrect")
+    seen = run_once("mixture_density")
+    bins, width = seen["bins"], 0.002
+    mean = torch.full((1, 3), centre, requires_grad=True)
+    log_weight = torch.tensor([[0.2, 0.3, 0.5]]).log()
+    logits = seen["project"](log_weight, mean, torch.full((1, 3), width))
+    cross_entropy(logits, torch.tensor([0.201]), bins).backward()
+    own, near = bins.index(0.201, "raise").item(), 0 if centre < 0 else len(bins) - 1
+    edges = (bins.edges - centre) / width
+    slope = -mean.grad.sum().item() * width
+    assert edges[own] - edges[near + 1] < slope < edges[own + 1] - edges[near]
+
+
 @pytest.mark.parametrize("recipe", ["mixture_density", "normalizing_flow"])
 @pytest.mark.parametrize("sigmas", FAR)
 @pytest.mark.parametrize("step", [1e-3, 0.2, 30.0])
