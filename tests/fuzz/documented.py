@@ -1,6 +1,7 @@
 """What the docstrings of a call say that it raises, and which arguments they and it have.
 
-A Module's docstring names the function whose options it stores; a method's its class.
+A Module's docstring names the function whose options it stores. Making one of a class raises what
+the class says, and so do its methods where it says "In a method".
 """
 
 import builtins
@@ -15,6 +16,7 @@ from public import objects as public_objects
 from public import own
 
 OBJECTS = public_objects()
+CALLED = {"fit", "forward", "update", "compute"}
 
 
 def named_in(text: str, near: str) -> Iterator[Any]:
@@ -30,11 +32,12 @@ def whole(of: Any) -> list[Any]:
     """A callable and all whose docstrings speak for it."""
     function = inspect.unwrap(getattr(of, "__func__", of))
     parts = [function]
-    if inspect.isclass(of):
-        parts += [getattr(of, name) for name in own(of) if callable(getattr(of, name))]
-    else:  # a method: its class, too
-        owner = function.__qualname__.rpartition(".")[0]
-        parts += [value for key, value in OBJECTS.items() if owner and key.endswith(owner)]
+    if inspect.isclass(of):  # made, and these called
+        parts += [getattr(of, name) for name in CALLED & {*own(of)}]
+    elif inspect.ismethod(of):
+        makes = inspect.isclass(of.__self__)
+        owner = of.__self__ if makes else type(of.__self__)
+        parts += [owner] * (makes or "In a method" in (inspect.getdoc(owner) or ""))
     room = function.__module__.split(".")[1]
     for part in list(parts):
         parts += named_in(inspect.getdoc(part) or "", room)

@@ -154,8 +154,10 @@ class Spectra:
         ------
         ValueError
             If a spectrum has no pixel to fit, a redshift is NaN, the templates do not reach the
-            wavelengths at some redshift, or the grid would have to grow and is neither even in
-            wavelength nor in its logarithm.
+            wavelengths at some redshift, the grid would have to grow and is neither even in
+            wavelength nor in its logarithm, `reach` is no pair, or `joint` negative or infinite.
+        TypeError
+            If the templates are no `Templates`, or `reach` or `joint` no numbers.
 
         See Also
         --------

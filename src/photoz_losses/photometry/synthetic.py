@@ -162,7 +162,13 @@ class SyntheticPhotometry(Float64Module):
     def evaluate(
         self, flux: Tensor, nu: Tensor, valid: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """As `forward`, in float64 whatever comes in."""
+        """As `forward`, in float64 whatever comes in.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `forward`.
+        """
         flux, nu, valid = self._read("flux", flux, nu, valid)
         above, covered = self._in_blocks(self._sums, flux, nu, valid)
         return self._divide(above, covered, nu, 1)

@@ -137,6 +137,8 @@ class Templates:
         ValueError
             If shapes disagree, a redshift is NaN or not above -1, or the templates do not reach all
             of `wavelength` at some redshift.
+        TypeError
+            If `wavelength` holds no numbers, or another argument is no floating-point tensor.
         """
         _check.floating("coefficients", coefficients)
         grid, stretch = self._read(wavelength, z)
@@ -184,6 +186,8 @@ class Templates:
             If shapes disagree, a spectrum has no pixel to fit, a flux to be fitted is not finite,
             an inverse variance is negative or not finite, a redshift is NaN or not above -1, or
             the templates do not reach all of `wavelength` at some redshift.
+        TypeError
+            If `wavelength` holds no numbers, or another argument is no floating-point tensor.
         """
         grid, stretch = self._read(wavelength, z)
         if _check.floating("flux", flux).ndim != 2:
@@ -216,7 +220,15 @@ class Templates:
         )
 
     def reach(self, z: Tensor) -> tuple[float, float]:
-        """Observed wavelengths in Angstrom that the templates reach at every redshift of `z`."""
+        """Observed wavelengths in Angstrom that the templates reach at every redshift of `z`.
+
+        Raises
+        ------
+        ValueError
+            If `z` is no vector, or a redshift is NaN or not above -1.
+        TypeError
+            If `z` is no floating-point tensor.
+        """
         stretch = 1 + _redshifts(z)
         low, high = self.wavelength[0].item(), self.wavelength[-1].item()
         return low * stretch.max(initial=0.0), high * stretch.min(initial=np.inf)
