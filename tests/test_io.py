@@ -626,6 +626,12 @@ def test_a_view_that_torch_has_not_negated_yet_is_read(tmp_path):
     assert load_predictions(tmp_path / "predictions.npz").z_spec.tolist() == [0.1, 0.2]
 
 
+def test_lists_of_tensors_of_any_kind_are_read(tmp_path):
+    r = [torch.tensor(17.25, requires_grad=True), torch.tensor(17.5, dtype=torch.bfloat16)]
+    save_predictions(tmp_path / "predictions.npz", PROBS, BINS, r=r)
+    assert load_predictions(tmp_path / "predictions.npz").columns["r"].tolist() == [17.25, 17.5]
+
+
 def test_what_a_file_would_lose_is_refused(tmp_path):
     bins, probs = RedshiftBins.uniform(0.0, 0.4, 4), torch.full((2, 4), 0.25)
     path = tmp_path / "predictions.npz"

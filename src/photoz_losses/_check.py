@@ -205,13 +205,18 @@ def without_unit(name: str, values: Any, unit: str = "") -> Any:
 
 
 def _may_have_unit(kind: type) -> bool:
-    known = ("unit", "units", "to_value")
+    known = ("unit", "units", "to_value", "attrs")
     return issubclass(kind, np.ndarray) or any(hasattr(kind, name) for name in known)
 
 
 def _unit_of(values: Any) -> Any:
-    unit = getattr(values, "unit", None)
-    return getattr(values, "units", None) if unit is None else unit
+    for name in ("unit", "units"):
+        if (unit := getattr(values, name, None)) is not None:
+            return unit
+    try:
+        return values.attrs["units"]  # xarray's, h5py's
+    except (AttributeError, KeyError, TypeError):
+        return None
 
 
 def _of_unit(name: str, unit: str, got: str) -> TypeError:
@@ -231,16 +236,25 @@ def array(name: str, values: Any, unit: str = "") -> np.ndarray[Any, np.dtype[An
 
     TypeError for a mask, or another unit; ValueError where rows have unequal lengths.
     """
-    if isinstance(values, Tensor):
-        values = dense(name, values).detach().cpu().resolve_conj().resolve_neg()
-        known = values.is_complex() or values.dtype in (*FLOATING, *INTEGRAL, *UNSIGNED)
-        values = (values if known and values.dtype != torch.bfloat16 else values.float()).numpy()
-    values = plain(name, values, unit)
+    values = _without_tensors(name, plain(name, values, unit))
     try:
         found = np.asanyarray(values)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{name}: no array, rows of unequal lengths say: {error}") from None
     return np.asarray(plain(name, found, unit))  # of Dask's, say, what was computed has the mask
+
+
+def _without_tensors(name: str, values: Any) -> Any:
+    """`values`, where they or parts of them are tensors as NumPy's arrays."""
+    if isinstance(values, Tensor):
+        values = dense(name, values).detach().cpu().resolve_conj().resolve_neg()
+        known = values.is_complex() or values.dtype in (*FLOATING, *INTEGRAL, *UNSIGNED)
+        return (values if known and values.dtype != torch.bfloat16 else values.float()).numpy()
+    if not is_nested(type(values)):
+        return values
+    if not any(issubclass(kind, Tensor) or is_nested(kind) for kind in set(map(type, values))):
+        return values
+    return [_without_tensors(name, part) for part in values]
 
 
 def numbers(
@@ -279,6 +293,18 @@ def can_read_free(*tensors: Tensor) -> bool:
     return can_read(*tensors) and all(tensor.device.type == "cpu" for tensor in tensors)
 
 
+def _as_tensor(name: str, value: Any) -> str:
+    """How the array `value` becomes a tensor, for an error; TypeError for its mask or unit."""
+    plain(name, value)
+    held = f"{name}.to_numpy()" if hasattr(value, "to_numpy") else name
+    dtype = getattr(value, "dtype", None)
+    if isinstance(dtype, np.dtype) and not dtype.isnative:  # FITS's order of bytes: torch has none
+        held += f".astype({dtype.str[1:]!r})"
+    return (
+        f": give torch.as_tensor({held})" if held != name else ": wrap it in torch.as_tensor(...)"
+    )
+
+
 def tensor(name: str, value: Any) -> Tensor:
     """`value` itself where it is a tensor; TypeError otherwise."""
     if not isinstance(value, Tensor):
@@ -287,8 +313,8 @@ def tensor(name: str, value: Any) -> Tensor:
             mend = f" of tensors: unpack it, or pick the one that is {name}"
         elif isinstance(value, Mapping) and isinstance(value.get(name), Tensor):
             mend = f": take its entry {name!r}"
-        elif isinstance(value, list | tuple | Real | np.ndarray):
-            mend = ": wrap it in torch.as_tensor(...)"
+        elif isinstance(value, list | tuple | Real) or hasattr(value, "__array__"):
+            mend = _as_tensor(name, value)
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}{mend}")
     return value
 

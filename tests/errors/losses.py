@@ -1,6 +1,8 @@
 """Bad input: what every loss and score asks of logits, redshifts and the reduction."""
 
+import numpy as np
 import torch
+from astropy import units
 from errors.table import BINS, FLUX, LOGITS, NAN, PHOTOMETRY, PROBS, RESIDUAL, Cases, Z, changed
 
 from photoz_losses import (
@@ -72,6 +74,30 @@ BAD_REDSHIFTS = {
 for name, call in OF_REDSHIFTS.items():
     for fault, (z, error, *says) in BAD_REDSHIFTS.items():
         case(f"{name}: z_spec {fault}", lambda c=call, z=z: c(z), error, "z_spec", *says)
+
+
+class Series:
+    """As pandas' are, which torch does not take for arrays."""
+
+    dtype = np.dtype(">f4")
+
+    def __array__(self, dtype=None, copy=None):
+        return COLUMN
+
+    to_numpy = __array__
+
+
+COLUMN = Z.numpy().astype(">f4")
+for name, column, *says in (
+    ("FITS", COLUMN, "got ndarray", "give torch.as_tensor(z_spec.astype('f4'))"),
+    ("pandas", Series(), "got Series", "give torch.as_tensor(z_spec.to_numpy().astype('f4'))"),
+    ("a masked column", np.ma.masked_less(COLUMN, 0.1), "no mask", "z_spec.compressed()"),
+    ("a column of velocities", COLUMN * units.km / units.s, "no unit", "numbers in km / s"),
+):
+    case(
+        f"cross_entropy: z_spec of {name}",
+        lambda z=column: cross_entropy(LOGITS, z, BINS), TypeError, "z_spec", *says,
+    )  # fmt: skip
 
 MANY, TRUTHS = LOGITS.repeat(20, 1), torch.tensor([0.25, 0.15, 0.05, 0.35]).repeat(10)
 FITTED = [fit(BINS).fit(MANY, TRUTHS) for fit in (TemperatureScaling, PITRecalibration)]

@@ -43,6 +43,11 @@ case(
     TypeError, "'cde'", "the metric CDELoss", "take the loss", "from photoz_losses",
 )  # fmt: skip
 case(
+    "TotalLoss: a collection of metrics",
+    lambda: TotalLoss({"scores": (1.0, metrics.photo_z_metrics(BINS))}),
+    TypeError, "'scores'", "the metric PhotoZMetrics", "take the loss",
+)  # fmt: skip
+case(
     "TotalLoss: nothing given",
     lambda: TotalLoss({"ce": (1.0, ENTROPY)})(),
     TypeError, "'ce'", "'logits'", "got none",

@@ -332,8 +332,8 @@ def _covered(
 
 def _keywords(name: str, module: nn.Module) -> dict[str, bool]:
     """Keywords that the term's forward takes, and whether each is required."""
-    metric = getattr(sys.modules.get("torchmetrics"), "Metric", None)  # nothing is imported for it
-    if metric is not None and isinstance(module, metric):
+    torchmetrics = sys.modules.get("torchmetrics")  # not imported for it
+    if torchmetrics and isinstance(module, torchmetrics.Metric | torchmetrics.MetricCollection):
         raise TypeError(
             f"term {name!r} must be a loss, got the metric {type(module).__name__}, of "
             f"probabilities: take the loss of that name from photoz_losses, not from its metrics"
