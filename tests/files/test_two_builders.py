@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from files.written import SPECTRA, build, read_table, same
 
-from photoz_losses.photometry import _lock
+from photoz_losses.photometry import FluxTable, _lock
 
 TESTS = Path(__file__).parents[1]
 HOLDS = """
@@ -115,15 +115,43 @@ def test_a_finished_table_is_opened_by_any_number_of_builders(tmp_path):
 def test_what_a_killed_builder_left_stops_nobody(tmp_path):
     path = tmp_path / "t.zarr"
     (tmp_path / "t.zarr.lock").write_text("process 1 on a machine that is no more")
-    (tmp_path / "t.zarr.partial").mkdir()
+    (tmp_path / f".t.zarr.{'0f' * 8}.partial").mkdir()
     build(path)
     assert [item.name for item in tmp_path.iterdir()] == ["t.zarr"]
+
+
+@pytest.mark.parametrize("text", ["mine", "pro", ""])
+def test_what_others_keep_beside_a_table_stays(tmp_path, text):
+    """Folders of names like its own; and a file named as its lock, if it says something else."""
+    kept = [tmp_path / name for name in ("t.zarr.partial", f".u.t.zarr.{'0f' * 8}.partial")]
+    for folder in kept:
+        folder.mkdir()
+        (folder / "thesis.txt").write_text("all of it")
+    lock = tmp_path / "t.zarr.lock"
+    lock.write_text(text)
+    if text == "mine":
+        with pytest.raises(
+            FileExistsError, match=r"t\.zarr\.lock is not the lock of a build: move"
+        ):
+            build(tmp_path / "t.zarr")
+        assert lock.read_text() == text
+        lock.unlink()
+    build(tmp_path / "t.zarr")
+    build(tmp_path / "t.zarr")  # finished: only read
+    assert {item.name for item in tmp_path.iterdir()} == {"t.zarr", *(one.name for one in kept)}
+    assert all((folder / "thesis.txt").read_text() == "all of it" for folder in kept)
+
+
+def test_a_finished_table_is_never_what_another_builder_left(tmp_path):
+    build(tmp_path / "t.zarr.partial")
+    build(tmp_path / "t.zarr")
+    assert len(FluxTable.load(tmp_path / "t.zarr.partial")) == len(SPECTRA)
 
 
 def test_a_lock_left_beside_a_finished_table_goes(tmp_path):
     path = tmp_path / "t.zarr"
     build(path)
-    (tmp_path / "t.zarr.lock").write_text("killed after its last chunk")
+    (tmp_path / "t.zarr.lock").write_text("process 7, killed after its last chunk")
     build(path)
     assert [item.name for item in tmp_path.iterdir()] == ["t.zarr"]
 

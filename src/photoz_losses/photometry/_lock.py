@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+OURS = b"process "  # what a lock begins with; one that could not be written is empty
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what some network disks say
 
 
@@ -21,6 +22,8 @@ def alone(path: Path) -> Iterator[None]:
     ------
     BlockingIOError
         If another process holds it; names that process.
+    FileExistsError
+        If a file of that name is there which is no lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.with_name(f"{path.name}.lock")
@@ -28,10 +31,17 @@ def alone(path: Path) -> Iterator[None]:
     while not _is_still(descriptor, file):  # its last holder took it away
         os.close(descriptor)
         descriptor = _locked(file, path)
+    written = os.read(descriptor, len(OURS))
+    if written and not OURS.startswith(written):
+        os.close(descriptor)
+        raise FileExistsError(
+            f"{file} is not the lock of a build: move it, or give the table another name"
+        )
     try:
         with suppress(OSError):  # a full disk: the lock needs no name in it
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, OURS + f"{os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
         file.unlink(missing_ok=True)
@@ -54,7 +64,7 @@ def _locked(file: Path, path: Path) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.pread(descriptor, 300, 0).decode(errors="replace") or "another process"
+        holder = os.read(descriptor, 300).decode(errors="replace") or "another process"
         os.close(descriptor)
         raise BlockingIOError(
             f"{path} is being built by {holder}: wait until it has ended, then call again"

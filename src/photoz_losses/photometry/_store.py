@@ -1,6 +1,8 @@
 """A table of residuals on disk: Zarr whose chunks are raw bytes, to be mapped as they are."""
 
 import json
+import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -222,10 +224,17 @@ class Store(Layout):
 
 @contextmanager
 def fresh(path: Path) -> Iterator[Path]:
-    """A folder beside `path` that takes its place, whole, at the end, or vanishes on an error."""
+    """A folder beside `path` that takes its place, whole, at the end, or vanishes on an error.
+
+    A process that is killed may leave the hidden ``.<name>.<random>.partial``; the next one of the
+    same name, which holds the lock, takes it away.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)  # of one that was killed
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.partial")
+    for left in path.parent.iterdir():
+        if ours.fullmatch(left.name):
+            shutil.rmtree(left, ignore_errors=True)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
         yield beside
         beside.rename(path)
