@@ -104,6 +104,7 @@ for fault, call, error, *says in (
 ):
     case(f"plot_gallery: {fault}", call, error, *says)
 for fault, call, error, *says in (
+    ("values beyond 1e300", lambda: binned(values=[1e308, -1e308]), ValueError, "values", "1e+308"),
     ("edges infinite", lambda: binned([0, 1, INF]), ValueError, "edges", "finite"),
     ("edges decreasing", lambda: binned([0, 2, 1]), ValueError, "edges", "increase", "2 followed"),
     ("edges of edges", lambda: binned([[0, 1, 2]]), ValueError, "edges", "vector", "(1, 3)"),

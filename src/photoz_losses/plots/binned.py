@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from photoz_losses import _check
 from photoz_losses.plots._axes import BAND, BLUE, axes_or_new, text, vector
 
-LARGEST = 1e300  # of an edge: the width of a bin, with room about it, is to fit in float64
+LARGEST = 1e300  # of a number: a width, with room about it, is to fit in float64
 
 
 def plot_binned(
@@ -47,9 +47,9 @@ def plot_binned(
     Raises
     ------
     ValueError
-        If the edges do not increase, or are infinite or beyond 1e300; if the other arguments are
-        not one number a bin, an error is negative, or a count negative, NaN or infinite; if a label
-        holds NUL, a lone surrogate or mathematics that cannot be drawn.
+        If the edges do not increase or are infinite, a finite number is beyond 1e300, the other
+        arguments are not one number a bin, an error is negative, or a count negative, NaN or
+        infinite; if a label holds NUL, a lone surrogate or mathematics that cannot be drawn.
     TypeError
         If one of them is no numbers, a label no str, or `ax` no Axes.
 
@@ -60,10 +60,11 @@ def plot_binned(
     'MAD'
     """
     edges, values = _check.increasing("edges", edges, at_least=2).numpy(), vector("values", values)
-    if (most := np.abs(edges).max()) > LARGEST:
-        raise ValueError(f"edges must lie within -1e300 and 1e300, got one of size {most:g}")
     others = {"errors": errors, "counts": counts}
     given = {name: vector(name, value) for name, value in others.items() if value is not None}
+    for name, value in ({"edges": edges, "values": values} | given).items():
+        if (most := np.abs(value[np.isfinite(value)]).max(initial=0)) > LARGEST:
+            raise ValueError(f"{name} must lie within -1e300 and 1e300, got one of size {most:g}")
     for name, value in ({"values": values} | given).items():
         if len(value) != len(edges) - 1:
             raise ValueError(

@@ -72,6 +72,21 @@ def plot_redshifts(
     >>> plot_redshifts(z + 0.01, z).get_ylabel()
     'photometric redshift'
     """
+    _check.fraction("threshold", threshold)
+    return draw_redshifts(z_phot, z_spec, threshold, low=low, high=high, bars=bars, ax=ax)
+
+
+def draw_redshifts(
+    z_phot: Tensor,
+    z_spec: Tensor,
+    threshold: float,
+    *,
+    low: Tensor | None = None,
+    high: Tensor | None = None,
+    bars: int = 20,
+    ax: Axes | None = None,
+) -> Axes:
+    """`plot_redshifts` at any positive threshold: RAIL's grows with the scatter, beyond 1 too."""
     _check.floating("z_phot", z_phot)
     _check.same_shape("z_spec", _check.floating("z_spec", z_spec), z_phot.shape, "z_phot")
     truth, guess = vector("z_spec", z_spec), vector("z_phot", z_phot)
@@ -84,7 +99,6 @@ def plot_redshifts(
         )
     if (least := truth.min()) <= -1:
         raise ValueError(f"z_spec must lie above -1, got {least:g}: drop those galaxies")
-    _check.fraction("threshold", threshold)
     _check.count("bars", bars, 0)
     interval = _interval(z_phot, low, high)
     ax = axes_or_new(ax, figsize=(5.2, 5.4))

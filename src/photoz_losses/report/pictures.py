@@ -13,6 +13,7 @@ from torch import Tensor
 
 from photoz_losses import metrics, plots
 from photoz_losses.bins import RedshiftBins
+from photoz_losses.plots.redshifts import draw_redshifts
 from photoz_losses.report.numbers import Numbers, names_of
 
 
@@ -55,8 +56,8 @@ def _redshifts(probs: Tensor, z_spec: Tensor, bins: RedshiftBins, numbers: Numbe
         threshold = max(0.06, 3 * numbers["metrics"]["sigma_iqr"]["value"])
     z_phot = getattr(bins, preset.estimate)(probs)
     low, high = (bins.quantile(probs, q) for q in (0.05, 0.95))
-    return plots.plot_redshifts(
-        z_phot, z_spec.double(), threshold=threshold, low=low, high=high, ax=_axes(5.4, 5.6)
+    return draw_redshifts(
+        z_phot, z_spec.double(), threshold, low=low, high=high, ax=_axes(5.4, 5.6)
     )
 
 
