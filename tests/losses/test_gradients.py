@@ -81,3 +81,11 @@ def test_another_error_of_a_backward_stays_what_it_is():
     theta = torch.ones(2, requires_grad=True)
     with pytest.raises(RuntimeError, match=r"^out of memory$"):
         gradient_norms({"failing": _Failing.apply(theta)}, [theta])
+
+
+def test_gradients_whose_squares_float32_does_not_hold_have_a_norm():
+    p = torch.ones(3, requires_grad=True)
+    terms = {"large": (p * 1e30).sum(), "small": (p * 1e-30).sum()}
+    norms = gradient_norms(terms, [p, p])  # a shared parameter counts once
+    torch.testing.assert_close(norms["large"], torch.tensor(3**0.5 * 1e30))
+    torch.testing.assert_close(norms["small"], torch.tensor(3**0.5 * 1e-30))

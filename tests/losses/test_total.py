@@ -4,6 +4,7 @@ import copy
 import pickle
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -313,6 +314,10 @@ def test_a_weighting_of_ones_own_needs_names_and_a_forward(bins, batch):
         {"ce": (1.0, RedshiftCrossEntropy(bins)), "crps": (2.0, CRPSLoss(bins))}, weighting=Root()
     )(**batch)
     torch.testing.assert_close(total, (2 * values["ce"] * values["crps"]).sqrt())
+    with pytest.raises(TypeError, match=r"weighting must have factors\(\), .* got Root without"):
+        TotalLoss(
+            {name: (1.0, RedshiftCrossEntropy(bins)) for name in Root.names}, weighting=Root()
+        ).current_weights()
 
 
 def calls_until_warned(loss, calls, step_every=None):
@@ -393,10 +398,63 @@ def test_terms_that_overflow_to_both_sides_are_no_nan():
         given(1e10, -1e10, (1e30, 1e30))
 
 
+class InHalf(torch.nn.Module):
+    """A weighting of somebody's own, which overflows by itself."""
+
+    names = ("first", "second")
+
+    def forward(self, terms):
+        return sum(terms.values()).half() * 1e4
+
+
+def test_a_weighting_that_overflows_is_named():
+    with pytest.raises(ValueError, match="weighting gave inf for finite first, second: have it"):
+        given(10.0, 20.0, weighting=InHalf())
+
+
+class Gives(torch.nn.Module):
+    names = ("first", "second")
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, terms):
+        return self.value
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "says"),
+    [
+        (torch.ones(1), ValueError, r"weighting gave shape \(1,\), a sum needs scalars"),
+        (1.0, TypeError, "weighting gave 1.0: return a tensor"),
+        (None, TypeError, "weighting gave None: return a tensor"),
+        (torch.tensor(1j), TypeError, "weighting gave torch.complex64: return a tensor of a real"),
+    ],
+)
+def test_what_a_weighting_gives_is_a_scalar(value, error, says):
+    with pytest.raises(error, match=says):
+        given(1.0, 2.0, weighting=Gives(value))
+
+
+def test_a_complex_term_is_refused():
+    with pytest.raises(TypeError, match=r"term 'first' gave torch\.complex64: return a tensor"):
+        given(1j, 2.0, dtype=torch.complex64)
+
+
+def test_no_weight_at_all_gives_zero_whatever_the_term():
+    assert given(float("inf"), 1.0, (0.0, 0.0)) == 0
+
+
+@pytest.mark.parametrize("weight", [np.float32(0.5), np.int64(2)])
+def test_a_weight_may_be_a_number_of_numpy(weight):
+    assert given(4.0, 1.0, (weight, 0.0)) == 4 * float(weight)
+
+
 def test_a_learned_weight_that_overflows_is_named():
     weighting = UncertaintyWeights(["first", "second"])
     torch.nn.init.constant_(weighting.log_variances, -100.0)
-    with pytest.raises(ValueError, match=r"and weighting\.log_variances must give a loss .* -100:"):
+    with pytest.raises(ValueError, match=r"first and second and log_variances must give .* -100:"):
         given(1.0, 2.0, weighting=weighting)
 
 

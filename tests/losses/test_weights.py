@@ -68,15 +68,15 @@ def test_a_term_is_due_on_each_kth_step_with_its_weight_as_stated(every):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_a_scheduled_term_keeps_its_type_and_the_weight_its_digits(dtype):
+def test_a_scheduled_term_is_at_least_single_and_the_weight_keeps_its_digits(dtype):
     schedule = WeightSchedule(0.1, "linear", steps=1000).to(dtype)
     for _ in range(301):  # 301 is no bfloat16
         schedule.step()
     term = torch.tensor([2.0, -3.0], dtype=dtype, requires_grad=True)
     product = schedule(term)
-    assert product.dtype == dtype
+    assert product.dtype == torch.promote_types(dtype, torch.float32)
     assert schedule.value.item() == pytest.approx(0.0301, rel=1e-15)
-    torch.testing.assert_close(product, (0.0301 * term.double()).to(dtype))
+    torch.testing.assert_close(product, (0.0301 * term.double()).to(product.dtype))
     schedule.step()  # before the backward
     product.sum().backward()
     torch.testing.assert_close(term.grad, torch.full((2,), 0.0301, dtype=dtype))
@@ -348,3 +348,32 @@ def test_a_compiled_scheme_is_compiled_once_and_says_the_same(scheme):
 @BOTH
 def test_a_scheme_shows_what_it_covers(scheme):
     assert repr(scheme(["ce", "flux"])).startswith(f"{scheme.__name__}(ce, flux")
+
+
+@pytest.mark.parametrize("scheme", [UncertaintyWeights, ReLoBRaLo])
+def test_weights_are_loaded_for_the_same_names_in_the_same_order(scheme):
+    saved = scheme(["ce", "flux"]).state_dict()
+    scheme(["ce", "flux"]).load_state_dict(through_a_file(saved))
+    for names in (["flux", "ce"], ["ce", "crps"]):
+        with pytest.raises(ValueError, match=r"same names .* got \['ce', 'flux'\] for "):
+            scheme(names).load_state_dict(saved)
+    with pytest.raises(TypeError, match="state must be a vector of uint8, got list"):
+        scheme(["ce", "flux"]).set_extra_state(["ce", "flux"])
+
+
+@pytest.mark.parametrize("scheme", [UncertaintyWeights, ReLoBRaLo])
+def test_terms_in_half_precision_are_weighed_in_single(scheme):
+    terms = {name: torch.tensor(6e4, dtype=torch.float16) for name in ("ce", "flux")}
+    total = scheme(list(terms))(terms)
+    assert total.dtype == torch.float32
+    assert total == scheme(list(terms))({name: term.float() for name, term in terms.items()})
+    assert WeightSchedule(1e6)(terms["ce"]) == 1e6 * terms["ce"].float()
+
+
+def test_a_learned_weight_that_overflows_is_refused():
+    weighting = UncertaintyWeights(["ce"])
+    torch.nn.init.constant_(weighting.log_variances, -100.0)
+    with pytest.raises(
+        ValueError, match=r"ce and log_variances must give a loss .* got 2 and -100"
+    ):
+        weighting({"ce": torch.tensor(2.0)})

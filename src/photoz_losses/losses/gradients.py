@@ -20,7 +20,8 @@ def gradient_norms(terms: Mapping[str, Tensor], parameters: Iterable[Tensor]) ->
         Unweighted terms, scalars with their graph, as `TotalLoss` returns them; before the
         backward of the total, which it does not disturb: no ``.grad`` is touched.
     parameters : iterable of Tensor
-        ``model.parameters()``, or those of one layer. Frozen ones are left out.
+        ``model.parameters()``, or those of one layer. Frozen ones are left out, and one that comes
+        twice counts once.
 
     Returns
     -------
@@ -49,7 +50,8 @@ def gradient_norms(terms: Mapping[str, Tensor], parameters: Iterable[Tensor]) ->
     {'l2': tensor(10.), 'sum': tensor(1.)}
     """
     _check.mapping("terms", terms)
-    learned = [p for p in _check.each_floating("parameters", parameters) if p.requires_grad]
+    each = {id(p): p for p in _check.each_floating("parameters", parameters)}  # a shared one once
+    learned = [p for p in each.values() if p.requires_grad]
     if not learned:
         raise ValueError(
             "parameters holds none that requires a gradient: call model.parameters() anew for "
@@ -100,8 +102,9 @@ def _gradients(name: str, term: Tensor, parameters: list[Tensor]) -> list[Tensor
 
 
 def _norm(term: Tensor, gradients: list[Tensor]) -> Tensor:
-    squares = torch.zeros_like(_check.at_least_single("term", term).detach())
+    wide = _check.at_least_single("term", term).detach()
+    squares = torch.zeros_like(wide, dtype=torch.float64)
     for gradient in gradients:
         whole = gradient.to_dense()  # an embedding's may be sparse
-        squares = squares + _check.at_least_single("gradient", whole).square().sum()
-    return squares.sqrt()
+        squares = squares + whole.detach().double().square().sum()
+    return squares.sqrt().to(wide.dtype)

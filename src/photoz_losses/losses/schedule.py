@@ -105,11 +105,11 @@ class WeightSchedule(Float64Module):
         self._go_to(0)
 
     def forward(self, term: Tensor) -> Tensor:
-        """`term` times the weight, in the term's own precision; scalar or of any shape.
+        """`term` times the weight, in at least float32; scalar or of any shape.
 
         TypeError if it is not floating-point: in integers the weight would be cut to 0.
         """
-        _check.floating("term", term)
+        term = _check.at_least_single("term", term)
         # a copy, because the next step overwrites the buffer, perhaps before the backward
         return self._value.to(term.dtype, copy=True).squeeze() * term
 

@@ -5,6 +5,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Never
 
 import torch
@@ -120,16 +121,10 @@ class TotalLoss(nn.Module):
             if not self.active(name):
                 continue
             values[name] = self.terms[name](**{key: inputs[key] for key in takes if key in inputs})
-            if not isinstance(values[name], Tensor):
-                raise TypeError(f"term {name!r} gave {values[name]!r}: return a tensor")
-            if values[name].ndim:
-                raise ValueError(
-                    f"term {name!r} gave shape {tuple(values[name].shape)}, a sum needs scalars: "
-                    f"make it with reduction='mean'"
-                )
+            _refuse_no_scalar(f"term {name!r}", values[name])
         weighted = self._weighted({name: _wide(name, value) for name, value in values.items()})
         if not weighted:
-            return 0 * next(iter(values.values())), values
+            return 0 * next(iter(values.values())).nan_to_num(), values
         total = torch.stack(weighted).sum()
         if _check.can_read_free(total) and not bool(total.isfinite()):
             self._refuse_overflow(total, weighted, values)
@@ -153,7 +148,9 @@ class TotalLoss(nn.Module):
             elif weight:
                 parts.append(weight * value)
         if self.weighting is not None:
-            parts.append(self.weighting(covered))
+            together = self.weighting(covered)
+            _refuse_no_scalar("weighting", together)
+            parts.append(_wide("weighting", together))
         return parts
 
     def _refuse_overflow(
@@ -167,7 +164,21 @@ class TotalLoss(nn.Module):
             if not all(bool(buffer.isfinite().all()) for buffer in self.weighting.buffers()):
                 return
             given |= {f"weighting.{name}": p for name, p in self.weighting.named_parameters()}
+            self._refuse_overflow_of_weighting(weighted[-1], given)
         _values.refuse_overflow(total, total, **given)
+
+    def _refuse_overflow_of_weighting(self, found: Tensor, given: Mapping[str, Tensor]) -> None:
+        """ValueError where all that it was handed is finite, its own parameters too."""
+        blameless = bool(found.isinf())
+        for name, value in given.items():
+            weight = self.weights.get(name, 1.0)
+            handed = _wide(name, value) * (1.0 if isinstance(weight, WeightSchedule) else weight)
+            blameless = blameless and bool(handed.isfinite().all())
+        if blameless:
+            raise ValueError(
+                f"weighting gave {found.item():g} for finite {', '.join(self._covered)}: have it "
+                f"computed in at least float32"
+            )
 
     def step(self) -> None:
         """Move all schedules on; once after each step of the optimiser, as a learning rate's."""
@@ -208,6 +219,11 @@ class TotalLoss(nn.Module):
         For a term covered by `weighting` its own weight times its factor; reading that makes the
         host wait for the device.
         """
+        if self._covered and not hasattr(self.weighting, "factors"):
+            raise TypeError(
+                f"weighting must have factors(), what each term is multiplied by, got "
+                f"{type(self.weighting).__name__} without: write it"
+            )
         factors = {} if self.weighting is None else self.weighting.factors()
         current = {}
         for name, weight in self.weights.items():
@@ -259,6 +275,18 @@ class TotalLoss(nn.Module):
         return f"{weight:g}" + (f" x {type(self.weighting).__name__}" * (name in self._covered))
 
 
+def _refuse_no_scalar(what: str, value: Any) -> None:
+    """TypeError or ValueError unless a term, or `weighting`, gave a real scalar."""
+    if not isinstance(value, Tensor) or value.is_complex():
+        got = value.dtype if isinstance(value, Tensor) else repr(value)
+        raise TypeError(f"{what} gave {got}: return a tensor of a real number")
+    if value.ndim:
+        raise ValueError(
+            f"{what} gave shape {tuple(value.shape)}, a sum needs scalars: make it with "
+            f"reduction='mean'"
+        )
+
+
 def _wide(name: str, value: Tensor) -> Tensor:
     """A term in at least float32, in which a small one beside it is not lost."""
     return _check.at_least_single(name, value) if value.is_floating_point() else value
@@ -285,7 +313,7 @@ def _check_term(name: str, entry: Any) -> None:
         )
     if isinstance(weight, WeightSchedule):
         return
-    if not isinstance(weight, int | float):
+    if not isinstance(weight, Real):
         raise TypeError(
             f"term {name!r} must have a number or a WeightSchedule as its weight, "
             f"got {_check.shown(weight)}"
@@ -314,11 +342,17 @@ def _covered(
     if weighting is None:
         return ()
     names = getattr(weighting, "names", None)
-    if not isinstance(weighting, nn.Module) or names is None:
+    if not (
+        isinstance(weighting, nn.Module)
+        and isinstance(names, list | tuple)
+        and all(isinstance(name, str) for name in names)
+    ):
         raise TypeError(
             f"weighting must be a Module with names, such as UncertaintyWeights(['ce']), got "
             f"{_check.shown(weighting)}"
         )
+    if len(set(names)) < len(names):
+        raise ValueError(f"weighting must name each term once, got {', '.join(names)}")
     for name in names:
         if name not in weights:
             raise ValueError(f"weighting names {name!r}, the terms are {', '.join(weights)}")

@@ -1,12 +1,12 @@
 """Weights between terms that are learned, or follow the terms' progress."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed, nn
 
-from photoz_losses import _check
+from photoz_losses import _check, _values
 from photoz_losses._calls import typed_as
 from photoz_losses._float64 import Float64Module
 
@@ -65,8 +65,10 @@ class UncertaintyWeights(nn.Module):
     def forward(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Contribution of the covered terms to the sum: scalar, from scalars by name."""
         values = _read(self.names, terms)
-        s = self.log_variances.to(torch.promote_types(values.dtype, torch.float32))
-        return (0.5 * (-s).exp() * values + 0.5 * s).sum()
+        s = self.log_variances.to(values.dtype)
+        total = (0.5 * (-s).exp() * values + 0.5 * s).sum()
+        _values.refuse_overflow(total, total, **_by_name(self.names, values), log_variances=s)
+        return total
 
     if TYPE_CHECKING:
 
@@ -77,6 +79,14 @@ class UncertaintyWeights(nn.Module):
     def factors(self) -> dict[str, Tensor]:
         """What each term is multiplied by, :math:`e^{-s_j} / 2`, without gradient."""
         return _by_name(self.names, 0.5 * (-self.log_variances.detach()).exp())
+
+    def get_extra_state(self) -> Tensor:
+        """Names of the covered terms as bytes, for the ``state_dict``."""
+        return _as_bytes(self.names)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """ValueError if a ``state_dict`` is of other names, or of another order."""
+        _refuse_other(self.names, state)
 
     def extra_repr(self) -> str:
         """Names of the covered terms, for ``repr``."""
@@ -188,7 +198,9 @@ class ReLoBRaLo(Float64Module):
         """Contribution of the covered terms to the sum: scalar, from scalars by name."""
         values = _read(self.names, terms)
         weights = self._follow(values.detach()) if self.training else self.weights.clone()
-        return (weights.to(values.dtype) * values).sum()
+        total = (weights.to(values.dtype) * values).sum()
+        _values.refuse_overflow(total, total, **_by_name(self.names, values))
+        return total
 
     if TYPE_CHECKING:
 
@@ -227,6 +239,14 @@ class ReLoBRaLo(Float64Module):
         r"""What each term is multiplied by, :math:`\lambda_j`, since the last step."""
         return _by_name(self.names, self.weights.clone())
 
+    def get_extra_state(self) -> Tensor:
+        """Names of the covered terms as bytes, for the ``state_dict``."""
+        return _as_bytes(self.names)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """ValueError if a ``state_dict`` is of other names, or of another order."""
+        _refuse_other(self.names, state)
+
     def extra_repr(self) -> str:
         """Names of the covered terms and options, for ``repr``."""
         options = f"alpha={self.alpha:g}, temperature={self.temperature:g}, rho={self.rho:g}"
@@ -251,16 +271,18 @@ def _check_names(names: Iterable[str], at_least: int) -> tuple[str, ...]:
 
 
 def _read(names: tuple[str, ...], terms: Mapping[str, Tensor]) -> Tensor:
-    """Values of the covered terms, shape (m,); one below zero is refused, or poisons all."""
+    """The covered terms, (m,), in at least float32; one below 0 is refused, or poisons all."""
     _check.mapping("terms", terms)
     if missing := [name for name in names if name not in terms]:
         raise ValueError(f"terms must hold {missing[0]!r}, got {', '.join(terms) or 'none'}")
-    values = torch.stack([_check.floating(f"terms[{name!r}]", terms[name]) for name in names])
-    if values.ndim != 1:
-        raise ValueError(
-            f"terms must be scalars, got shape {tuple(values.shape[1:])}: make them with "
-            f"reduction='mean'"
-        )
+    given = [_check.at_least_single(f"terms[{name!r}]", terms[name]) for name in names]
+    for value in given:
+        if value.ndim:
+            raise ValueError(
+                f"terms must be scalars, got shape {tuple(value.shape)}: make them with "
+                f"reduction='mean'"
+            )
+    values = torch.stack(given)
     if _check.can_read_free(values):
         for name, value in zip(names, values.tolist(), strict=True):
             if value < 0:
@@ -270,6 +292,21 @@ def _read(names: tuple[str, ...], terms: Mapping[str, Tensor]) -> Tensor:
                     f"weight"
                 )
     return values * torch.where(values < 0, torch.nan, 1.0).to(values.dtype)
+
+
+def _as_bytes(names: tuple[str, ...]) -> Tensor:
+    return torch.tensor(list("\n".join(names).encode()), dtype=torch.uint8)
+
+
+def _refuse_other(names: tuple[str, ...], state: Any) -> None:
+    if not isinstance(state, Tensor) or state.dtype != torch.uint8 or state.ndim != 1:
+        raise TypeError(f"state must be a vector of uint8, got {_check.shown(state)}")
+    if not torch.equal(state.cpu(), _as_bytes(names)):
+        saved = bytes(state.tolist()).decode(errors="replace").split("\n")
+        raise ValueError(
+            f"state must be of the same names in the same order, got {saved} for {list(names)}: "
+            f"each weight would go to another term"
+        )
 
 
 def _by_name(names: tuple[str, ...], values: Tensor) -> dict[str, Tensor]:
