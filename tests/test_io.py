@@ -653,6 +653,11 @@ def test_what_a_file_would_lose_is_refused(tmp_path):
         ({"object_id": ["\ud800", "b"]}, ValueError, "object_id must be text of UTF-8"),
         ({"object_id": [[1], [1, 2]]}, ValueError, "rows of unequal lengths"),
         ({"r": [[1], [1, 2]]}, ValueError, "rows of unequal lengths"),
+        (
+            {"r": [2**63 + 1, -1]},
+            ValueError,
+            "of one type that holds them, got 9223372036854775809",
+        ),
         ({"r": torch.ones(2).to_sparse()}, TypeError, r"call r\.to_dense\(\)"),
         ({"r" * 70000: [1, 2]}, ValueError, "columns must have names of their own"),
         ({"\ud800": [1, 2]}, ValueError, "columns must have names of their own"),
@@ -669,3 +674,18 @@ def test_a_path_that_is_none_is_named(path):
     for call in (lambda: load_predictions(path), lambda: save_predictions(path, PROBS, BINS)):
         with pytest.raises(TypeError, match="path must be a str or a Path"):
             call()
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+def test_who_may_read_the_file_of_before_may_read_the_new_one(tmp_path, suffix):
+    path = tmp_path / f"predictions{suffix}"
+    for _ in range(2):
+        save_predictions(path, PROBS, BINS)
+        path.chmod(0o600)
+    save_predictions(path, PROBS, BINS)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no such folder: '\S+/none'"):
+        save_predictions(tmp_path / "none/predictions.npz", PROBS, BINS)

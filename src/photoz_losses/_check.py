@@ -140,10 +140,15 @@ def generator(name: str, value: torch.Generator | None) -> torch.Generator | Non
     return value
 
 
-def several(name: str, values: Any, of: str) -> Iterable[Any]:
-    """`values` themselves where they can be walked through; TypeError otherwise."""
+def several(name: str, values: Any, of: str, *, ordered: bool = True) -> Iterable[Any]:
+    """`values` themselves where they can be walked through, in order; TypeError otherwise."""
     if not isinstance(values, Iterable) or (isinstance(values, Tensor) and not values.ndim):
         raise TypeError(f"{name} must be {of}, got {shown(values)}")
+    if ordered and isinstance(values, set | frozenset):
+        raise TypeError(
+            f"{name} must be {of}, got {shown(values)}, whose order differs from run to run: "
+            f"give a list"
+        )
     return values
 
 
@@ -236,7 +241,7 @@ def array(name: str, values: Any, unit: str = "") -> np.ndarray[Any, np.dtype[An
 
     TypeError for a mask, or another unit; ValueError where rows have unequal lengths.
     """
-    values = _without_tensors(name, plain(name, values, unit))
+    values = without_tensors(name, plain(name, values, unit))
     try:
         found = np.asanyarray(values)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -244,7 +249,7 @@ def array(name: str, values: Any, unit: str = "") -> np.ndarray[Any, np.dtype[An
     return np.asarray(plain(name, found, unit))  # of Dask's, say, what was computed has the mask
 
 
-def _without_tensors(name: str, values: Any) -> Any:
+def without_tensors(name: str, values: Any) -> Any:
     """`values`, where they or parts of them are tensors as NumPy's arrays."""
     if isinstance(values, Tensor):
         values = dense(name, values).detach().cpu().resolve_conj().resolve_neg()
@@ -254,7 +259,7 @@ def _without_tensors(name: str, values: Any) -> Any:
         return values
     if not any(issubclass(kind, Tensor) or is_nested(kind) for kind in set(map(type, values))):
         return values
-    return [_without_tensors(name, part) for part in values]
+    return [without_tensors(name, part) for part in values]
 
 
 def numbers(
@@ -344,7 +349,7 @@ def each_floating(name: str, values: Any) -> list[Tensor]:
     mend = "call model.parameters()"
     if isinstance(values, torch.nn.Module) and not isinstance(values, Iterable):
         raise TypeError(f"{name} must be an iterable of tensors, got {shown(values)}: {mend}")
-    walked = list(several(name, values, "an iterable of tensors"))
+    walked = list(several(name, values, "an iterable of tensors", ordered=False))
     for value in walked:
         if not isinstance(value, Tensor):
             raise TypeError(f"{name} must hold floating-point tensors, got {shown(value)}: {mend}")

@@ -10,7 +10,7 @@ class Look:
     """Decides whether the values of an argument are looked at; see `validate` in `RedshiftBins`."""
 
     def __init__(self, validate: bool | None) -> None:
-        self.validate = validate
+        self.validate = None if validate is None else _check.flag("validate", validate)
         self._seen: set[str] = set()
 
     def at(self, name: str, values: Tensor) -> bool:

@@ -1,9 +1,11 @@
 """Files that are written whole or not at all."""
 
+import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -15,11 +17,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
     leave the hidden file ``.<name>.<random>.part``, never half of `path`.
     """
     path = Path(path).resolve()  # a link stays, what it points to is replaced
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            shutil.copymode(path, part)  # who may read the one of before may read this one
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

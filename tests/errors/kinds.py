@@ -28,8 +28,6 @@ NAME = (
     "TotalLoss",
     "name",
 )  # of a term: a key of the mapping, which Python itself asks to be hashable
-ANY_TRUTH = {"validate"}  # taken as it is
-LENGTHS = {("FilterSet", key) for key in ("names", "wavelengths", "responses")}  # of a set too
 DEFAULT = {  # None is the default here, not elsewhere
     *{("save_predictions", key) for key in ("z_spec", "object_id")},
     *{("FluxTable.build", key) for key in ("z_spec", "object_ids", "min_snr", "path")},
@@ -43,7 +41,6 @@ DEFAULT = {  # None is the default here, not elsewhere
 OTHER = {  # errors of another class
     ("FluxTable", "index"): IndexError,
     ("FluxTable.build", "dtype"): ValueError,
-    ("plot_gallery", "rgb"): ValueError,  # two numbers are no three
     ("FluxTable.build", "z_spec"): ValueError,  # Spectra carry theirs
 }
 SAID = {"new": "logits", "term": ""}  # under which name, where not under its own
@@ -60,8 +57,8 @@ for name, call in CALLS.items():
     for key in call.arguments:
         error = OTHER.get((name, key), ValueError if key in ONE_OF else TypeError)
         said = SAID.get(key, key)
-        of_set = ValueError if key == "cosmology" or (name, key) in LENGTHS else error
-        if (name, key) == NAME or key in ANY_TRUTH:
+        of_set = ValueError if key == "cosmology" else error
+        if (name, key) == NAME:
             continue
         case(
             f"{name}: {key} a set",

@@ -101,6 +101,11 @@ case(
     lambda: metrics.mad(Z, Z, weights=torch.tensor([1e308, 1e308], dtype=torch.float64)),
     ValueError, "weights", "finite sum", "largest",
 )  # fmt: skip
+case(
+    "mad: weights without digits",
+    lambda: metrics.mad(Z, Z, weights=torch.full_like(Z, 5e-324, dtype=torch.float64)),
+    ValueError, "weights", "less than 1e-280", "at most 4.94066e-324", "largest",
+)  # fmt: skip
 ANGLE = torch.zeros(2)
 for fault, angle, error, *says in (
     ("of another batch", torch.zeros(3), ValueError, "(2,)", "(3,)"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +133,26 @@ def save_predictions(
             f"columns must have names of their own, without slash or NUL, that both formats keep; "
             f"got {', '.join(repr(name[:40]) for name in taken)}"
         )
-    arrays |= {name: _check.array(name, column) for name, column in columns.items()}
+    arrays |= {name: _column(name, column) for name, column in columns.items()}
     path = _check.path("path", path)
     _check_suffix(path)
     _read(arrays, "object_id")  # what cannot be read is not written
     with replacing(path) as part:
         write_arrays(part, path.suffix, arrays)
+
+
+def _column(name: str, values: Any) -> Array:
+    """`values` as an array; ValueError for integers that a gap, or a negative one, made floats."""
+    found = _check.array(name, values)
+    if found.dtype != np.float64 or not (np.abs(found) >= 2**53).any():
+        return found
+    for value in np.asarray(_check.without_tensors(name, values), dtype=object).ravel():
+        if isinstance(value, Integral) and float(value) != int(value):
+            raise ValueError(
+                f"{name} must be numbers of one type that holds them, got {value} beside what "
+                f"makes floats of all: fill gaps with a number, or give text"
+            )
+    return found
 
 
 def _ids(object_id: Any) -> Array:

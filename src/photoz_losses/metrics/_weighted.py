@@ -14,6 +14,7 @@ from torch import Tensor
 from photoz_losses import _check
 
 EPSILON = torch.finfo(torch.float64).eps
+LEAST = 1e-280  # of the largest weight: below, the total of shares has no digits left, or is 0
 
 
 def read_weights(weights: Tensor, like: Tensor, name: str) -> Tensor:
@@ -38,6 +39,11 @@ def read_weights(weights: Tensor, like: Tensor, name: str) -> Tensor:
             )
         if not bool(weights.sum(-1).isfinite().all()):
             raise ValueError("weights must have a finite sum, got infinity: divide by the largest")
+        if 0 < high < LEAST:
+            raise ValueError(
+                f"weights must not all be less than {LEAST:g}, where digits end, got at most "
+                f"{high.item():g}: divide by the largest"
+            )
         return weights
     return torch.where((weights >= 0) & weights.isfinite(), weights, torch.nan)
 

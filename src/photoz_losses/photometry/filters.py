@@ -46,7 +46,8 @@ class FilterSet:
     ) -> None:
         given = {"names": names, "wavelengths": wavelengths, "responses": responses}
         for argument, value in given.items():
-            if not isinstance(value, Collection) or (isinstance(value, Tensor) and not value.ndim):
+            has_order = isinstance(value, Collection) and not isinstance(value, set | frozenset)
+            if not has_order or (isinstance(value, Tensor) and not value.ndim):
                 raise TypeError(f"{argument} must be a sequence, got {_check.shown(value)}")
         if isinstance(names, str) or not len(names) == len(wavelengths) == len(responses) > 0:
             raise ValueError(
