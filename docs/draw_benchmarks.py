@@ -78,10 +78,12 @@ TABLES: dict[str, list[list[Column]]] = {  # file: the columns of each of its ta
         ]
     ],
     "gradient_surgery": [
+        [*SCORES],
         [
-            *SCORES,
-            *((f"gradient: {name}", f"gradient_{name}", "3") for name in ("ce", "flux", "cde")),
-        ]
+            (f"{what}: {name}", f"{what}_{name}", "3")
+            for what in ("weight", "gradient")
+            for name in ("ce", "crps", "flux", "cde")
+        ],
     ],
     "cal_pit": [
         [

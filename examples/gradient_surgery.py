@@ -1,11 +1,12 @@
-"""Ways to weigh three terms against each other, on real SDSS fluxes: fixed, learned, by gradients.
+"""Ways to weigh four terms against each other, on real SDSS fluxes: fixed, learned, by gradients.
 
     python examples/gradient_surgery.py
 
-The same small network, batches and terms (cross entropy, spectrophotometric flux, conditional
-density) five times. Fixed weights, with and without a ramp; UncertaintyWeights and ReLoBRaLo for
-the two terms that are never negative; and TorchJD's UPGrad, which has no weights to tune: it takes
-each term's gradient, projects away what conflicts with another's, and adds what is left.
+The same small network and batches six times. The cross entropy alone, with the gradients that the
+other terms would have (CRPS, spectrophotometric flux, conditional density); all four with the
+weights that docs/weights.md begins with, fixed and with a ramp; UncertaintyWeights and ReLoBRaLo
+for the three terms that are never negative; and TorchJD's UPGrad: it takes each term's weighted
+gradient, projects away what conflicts with another's, and adds what is left.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from tqdm import trange
 
 from photoz_losses import (
     CDELoss,
+    CRPSLoss,
     FluxLoss,
     RedshiftBins,
     RedshiftCrossEntropy,
@@ -35,9 +37,10 @@ from photoz_losses import (
 )
 from photoz_losses.photometry import FilterSet, SyntheticPhotometry
 
-TERMS = ["ce", "flux", "cde"]
-COVERED = ["ce", "flux"]  # the CDE loss is negative for good densities
+WEIGHTS = {"ce": 1.0, "crps": 100.0, "flux": 0.1, "cde": 0.002}  # docs/weights.md
+COVERED = ["ce", "crps", "flux"]  # the CDE loss is negative for good densities
 WAYS: dict[str, Callable[[], nn.Module | None]] = {
+    "alone": lambda: None,
     "fixed": lambda: None,
     "ramp": lambda: None,
     "uncertainty": lambda: UncertaintyWeights(COVERED),
@@ -47,13 +50,21 @@ WAYS: dict[str, Callable[[], nn.Module | None]] = {
 
 
 def total_loss(way: str, bins: RedshiftBins, steps: int) -> TotalLoss:
-    """The paper's weights, table 2, which the ramp reaches after half of the steps."""
-    gamma = WeightSchedule(0.1, "cosine", steps=max(steps // 2, 1)) if way == "ramp" else 0.1
-    terms = {
-        "ce": (1.0, RedshiftCrossEntropy(bins)),
-        "flux": (gamma, FluxLoss(bins)),
-        "cde": (gamma, CDELoss(bins)),
+    """All terms with their weights, which the ramp reaches after half of the steps."""
+    modules = {
+        "ce": RedshiftCrossEntropy(bins),
+        "crps": CRPSLoss(bins),
+        "flux": FluxLoss(bins),
+        "cde": CDELoss(bins),
     }
+    terms: dict[str, tuple[float | WeightSchedule, nn.Module]] = {}
+    for name, module in modules.items():
+        weight: float | WeightSchedule = WEIGHTS[name]
+        if name != "ce" and way == "alone":
+            weight = 0.0
+        elif name != "ce" and way == "ramp":
+            weight = WeightSchedule(WEIGHTS[name], "cosine", steps=max(steps // 2, 1))
+        terms[name] = weight, module
     return TotalLoss(terms, weighting=WAYS[way]())
 
 
@@ -121,9 +132,9 @@ def main() -> None:
         with torch.no_grad():
             rows[way] = row | evaluate(model(held_out).softmax(-1), test.z_spec, bins)[0]
 
-    print(f"\n{len(test)} held-out galaxies; weights (gradients) of ce, flux, cde at the last step")
+    print(f"\n{len(test)} held-out galaxies; weight (gradient) of each term at the last step")
     for way, row in rows.items():
-        pulls = (f"{row[f'weight_{x}']:.2f} ({row[f'gradient_{x}']:.2g})" for x in TERMS)
+        pulls = (f"{x} {row[f'weight_{x}']:.2g} ({row[f'gradient_{x}']:.2g})" for x in WEIGHTS)
         print(f"{way:<12} MAD {row['mad']:.4f}  CRPS {row['crps']:.4f}  {'  '.join(pulls)}")
     print(f"{rows['surgery']['conflicts']} of {options.steps} steps had gradients in conflict")
     options.output.mkdir(parents=True, exist_ok=True)

@@ -51,17 +51,17 @@ def test_every_way_of_weighing_trains_and_leaves_a_table(run):
     pytest.importorskip("quadprog", reason="needs the extra 'examples'")
     options = ("--galaxies", "200", "--steps", "12", "--batch", "32", "--bins", "40")
     rows = run("gradient_surgery.py", *options)["results"]
-    assert set(rows) == {"fixed", "ramp", "uncertainty", "relobralo", "surgery"}
+    assert set(rows) == {"alone", "fixed", "ramp", "uncertainty", "relobralo", "surgery"}
     for way, row in rows.items():
         assert 0 < row["mad"] < 0.5
         assert 0 < row["crps"] < 0.4
-        assert all(row[f"gradient_{name}"] > 0 for name in ("ce", "flux", "cde"))
-        assert row["weight_cde"] == 0.1, way
+        assert all(row[f"gradient_{name}"] > 0 for name in ("ce", "crps", "flux", "cde"))
+        assert row["weight_cde"] == (0.0 if way == "alone" else 0.002), way
     assert rows["fixed"]["weight_ce"] == 1.0
     assert rows["uncertainty"]["weight_ce"] != 0.5  # learned
-    assert rows["relobralo"]["weight_ce"] + 10 * rows["relobralo"]["weight_flux"] == (
-        pytest.approx(2)
-    )
+    weights = {"ce": 1.0, "crps": 100.0, "flux": 0.1}  # where they start from
+    factors = [rows["relobralo"][f"weight_{name}"] / weight for name, weight in weights.items()]
+    assert sum(factors) == pytest.approx(3)
 
 
 @pytest.mark.slow
