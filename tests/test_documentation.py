@@ -17,6 +17,7 @@ import pytest
 from contract.surface import public_names
 from numpydoc.docscrape import FunctionDoc, NumpyDocString
 from numpydoc.validate import validate
+from torch import nn
 
 ROOT = Path(__file__).parents[1]
 NAMES = {
@@ -39,8 +40,6 @@ MEANING = {  # numpydoc's codes
     "EX01": "has no example",
 }
 EXCUSED = {
-    ("photoz_losses.io.load_predictions", "EX01"): "save_predictions shows both",
-    ("photoz_losses.photometry.read_sdss_spectra", "EX01"): "needs a file of SDSS",
     ("photoz_losses.RedshiftBins", "PR01"): "*more is there for the error alone",
     ("photoz_losses.photometry.FluxTable", "PR01"): "made by build, open and load, not by its name",
 }
@@ -138,6 +137,15 @@ def test_a_class_says_it_or_links_to_what_does(path):
         if any(section in text_of(name) for name in linked(path)):
             found -= {code}
     assert not {code: MEANING[code] for code in found}
+
+
+@pytest.mark.parametrize("path", [p for p in CLASSES if issubclass(OBJECTS[p], nn.Module)])
+def test_a_module_names_its_options_and_shows_a_call(path):
+    text = text_of(path)
+    options = list(inspect.signature(OBJECTS[path]).parameters.values())
+    named = [one.name for one in options if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+    assert not [name for name in named if not re.search(rf"\b{name}\b", text)]
+    assert ">>> " in text or path.endswith(".PhotoZMetrics")  # which `photo_z_metrics` makes
 
 
 def fields_are_described(cls: Any, text: str) -> bool:

@@ -866,7 +866,7 @@ METHODS = {
         "residual band_weight variance z_spec clamped object_ids dtype": "attribute",
     },
     "calibration.PITRecalibration": {"fit": "fitting"},
-    "ReLoBRaLo": {"factors": "step"},
+    "ReLoBRaLo": {"factors": "step", "get_extra_state set_extra_state": "torch's"},
     "RedshiftBins": {
         "uniform log1p from_quantiles": "constructor",
         "read_logits read_probs shape_of locate overlap": "rooms'",
@@ -879,7 +879,7 @@ METHODS = {
     "calibration.TemperatureScaling": {"fit": "fitting"},
     "photometry.Templates": {"from_kcorrect": "constructor", "fit spectrum reach": "filling"},
     "TotalLoss": {"step": "step", "active current_weights": "attribute"},
-    "UncertaintyWeights": {"factors": "step"},
+    "UncertaintyWeights": {"factors": "step", "get_extra_state set_extra_state": "torch's"},
     "WeightSchedule": {
         "step": "step",
         "at current value step_number moves": "attribute",

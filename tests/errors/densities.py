@@ -111,11 +111,14 @@ for name, calibration in (("Temperature", TemperatureScaling), ("PIT", PITRecali
         f"{name}: NaN",
         lambda c=calibration: c(BINS).fit(LOGITS * NAN, Z), ValueError, "logits", "NaN", "drop",
     )  # fmt: skip
-for fault, z in (("always right", 0.15), ("always wrong", 0.35)):
+for fault, z, *says in (
+    ("always right", 0.15, "no temperature above 1e-3", "every z_spec", "not seen"),
+    ("always wrong", 0.35, "no temperature below 1e3", "flat", "Train the network", "rows"),
+):
     case(
         f"Temperature: {fault}",
         lambda z=z: TemperatureScaling(BINS).fit(SURE, torch.full((30,), z)),
-        ValueError, "z_spec", "no temperature between 1e-3 and 1e3",
+        ValueError, "logits", *says,
     )  # fmt: skip
 case(
     "Temperature: truth where no density is",

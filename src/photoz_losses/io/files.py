@@ -209,6 +209,20 @@ def load_predictions(path: str | Path) -> Predictions:
         If `path` is no path.
     ImportError
         For HDF5 without h5py.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.io import load_predictions, save_predictions
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "predictions.npz")
+    ...     save_predictions(path, torch.full((2, 4), 0.25), RedshiftBins.uniform(0.0, 0.4, 4))
+    ...     found = load_predictions(path)
+    >>> found.bins.mean(found.probs)
+    tensor([0.2000, 0.2000])
     """
     path = _check.path("path", path)
     _check_suffix(path)

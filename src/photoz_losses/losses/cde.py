@@ -68,7 +68,21 @@ def cde_score(probs: Tensor, density: Tensor, index: Tensor, place: Tensor) -> T
 
 
 class CDELoss(nn.Module):
-    """Module of `cde_loss`: options stored, ``forward(logits, z_spec)``."""
+    """Module of `cde_loss`: options stored, ``forward(logits, z_spec)``.
+
+    Parameters
+    ----------
+    bins, reduction
+        As in `cde_loss`, which has shapes, equation and errors.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses import CDELoss, RedshiftBins
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> CDELoss(bins)(torch.zeros(2, 4), torch.tensor([0.05, 0.31]))
+    tensor(-2.5000)
+    """
 
     def __init__(self, bins: RedshiftBins, *, reduction: str = "mean") -> None:
         super().__init__()

@@ -78,7 +78,21 @@ def _check_smoothing(label_smoothing: float) -> None:
 
 
 class RedshiftCrossEntropy(nn.Module):
-    """Module of `cross_entropy`: options stored, ``forward(logits, z_spec)``."""
+    """Module of `cross_entropy`: options stored, ``forward(logits, z_spec)``.
+
+    Parameters
+    ----------
+    bins, label_smoothing, reduction
+        As in `cross_entropy`, which has shapes, equation and errors.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins, RedshiftCrossEntropy
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> RedshiftCrossEntropy(bins)(torch.zeros(2, 4), torch.tensor([0.05, 0.31]))
+    tensor(1.3863)
+    """
 
     def __init__(
         self, bins: RedshiftBins, label_smoothing: float = 0.0, *, reduction: str = "mean"
@@ -157,7 +171,15 @@ def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
 
 
 class L2Penalty(nn.Module):
-    """Module of `l2_penalty`: ``forward(parameters)``, so that TotalLoss can weigh it."""
+    """Module of `l2_penalty`: ``forward(parameters)``, so that TotalLoss can weigh it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses import L2Penalty
+    >>> L2Penalty()([torch.tensor([3.0, 4.0])])
+    tensor(25.)
+    """
 
     def __init__(self) -> None:
         super().__init__()

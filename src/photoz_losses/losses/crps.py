@@ -84,7 +84,21 @@ def _less_one_above(probs: Tensor, index: Tensor) -> Tensor:
 
 
 class CRPSLoss(nn.Module):
-    """Module of `crps_loss`: options stored, ``forward(logits, z_spec)``."""
+    """Module of `crps_loss`: options stored, ``forward(logits, z_spec)``.
+
+    Parameters
+    ----------
+    bins, reduction
+        As in `crps_loss`, which has shapes, equation and errors.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses import CRPSLoss, RedshiftBins
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> CRPSLoss(bins)(torch.zeros(2, 4), torch.tensor([0.05, 0.31]))
+    tensor(0.0766)
+    """
 
     def __init__(self, bins: RedshiftBins, *, reduction: str = "mean") -> None:
         super().__init__()

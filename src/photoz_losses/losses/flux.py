@@ -145,11 +145,25 @@ def _mismatch(logits: Tensor, residual: Tensor) -> Tensor:
 class FluxLoss(nn.Module):
     """Module of `flux_loss`: ``forward(logits, residual, band_weight=None, variance=None)``.
 
+    Parameters
+    ----------
+    bins, reduction
+        As in `flux_loss`, which has shapes, equation and errors; C is the number of bins.
+
     Attributes
     ----------
     unusable : Tensor, int64
         Number of galaxies of the last call (outside ``torch.func``) without a usable band, whose
         loss is 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses import FluxLoss, RedshiftBins
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> residual = torch.tensor([[[-0.1], [0.0], [0.1], [0.2]]])  # one galaxy, one band
+    >>> FluxLoss(bins)(torch.zeros(1, 4), residual)
+    tensor(0.0500)
     """
 
     unusable: Tensor
@@ -208,6 +222,21 @@ class SpectrophotometricFluxLoss(nn.Module):
     unusable : Tensor, int64
         Number of galaxies of the last call (outside ``torch.func``) without a usable band, whose
         loss is 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins, SpectrophotometricFluxLoss
+    >>> from photoz_losses.photometry import FilterSet, SyntheticPhotometry
+    >>> grid = torch.linspace(3000.0, 9000.0, 601, dtype=torch.float64)
+    >>> box = FilterSet(["r"], [[5500.0, 6500.0]], [[1.0, 1.0]])
+    >>> photometry = SyntheticPhotometry(box, grid)
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> spectra = (grid / 6000.0).float().unsqueeze(0)  # of one galaxy, red
+    >>> SpectrophotometricFluxLoss(bins, photometry)(
+    ...     torch.zeros(1, 4), spectra, torch.tensor([0.05])
+    ... )
+    tensor(0.1160)
     """
 
     def __init__(

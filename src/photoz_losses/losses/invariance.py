@@ -148,6 +148,18 @@ class InvarianceLoss(nn.Module):
     """Module of `invariance_loss`: options stored, ``forward(logits, logits_transformed, rows)``.
 
     `TotalLoss` hands it all three from what `two_views` gives.
+
+    Parameters
+    ----------
+    distance, space, bins, temperature, reduction
+        As in `invariance_loss`, which has shapes, equation and errors.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses import InvarianceLoss
+    >>> InvarianceLoss()(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 0.0]]))
+    tensor(0.2900)
     """
 
     def __init__(

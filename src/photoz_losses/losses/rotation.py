@@ -86,7 +86,20 @@ def rotation_derivative_loss(
 
 
 class RotationDerivativeLoss(nn.Module):
-    """Module of `rotation_derivative_loss`: options stored, ``forward(logits, derivative)``."""
+    """Module of `rotation_derivative_loss`: options stored, ``forward(logits, derivative)``.
+
+    Parameters
+    ----------
+    distance, space, bins, temperature, reduction
+        As in `rotation_derivative_loss`, which has shapes, equation and errors.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses import RotationDerivativeLoss
+    >>> RotationDerivativeLoss()(torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, -1.0]]))
+    tensor(0.0882)
+    """
 
     def __init__(
         self,

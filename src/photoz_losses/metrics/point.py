@@ -371,6 +371,16 @@ class SigmaIQR(_ResidualMetric):
         As in `MAD`; the range is off by at most one bin, ``2 / approximate``, times `factor`.
     **kwargs
         Of ``torchmetrics.Metric``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses.metrics import SigmaIQR
+    >>> metric = SigmaIQR()
+    >>> z_spec = torch.tensor([0.1, 0.2, 0.3])
+    >>> metric.update(z_spec + torch.tensor([0.01, -0.02, 0.09]), z_spec)
+    >>> metric.compute()
+    tensor(0.0318, dtype=torch.float64)
     """
 
     higher_is_better = False
@@ -398,6 +408,16 @@ class Bias(_ResidualMetric):
         As in `MAD`; the mean stays exact, the median is off by at most ``1 / approximate``.
     **kwargs
         Of ``torchmetrics.Metric``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses.metrics import Bias
+    >>> metric = Bias()
+    >>> z_spec = torch.tensor([0.1, 0.2, 0.3])
+    >>> metric.update(z_spec + torch.tensor([0.01, -0.02, 0.09]), z_spec)
+    >>> metric.compute()
+    tensor(0.0206, dtype=torch.float64)
     """
 
     _options = ("statistic", "approximate")
@@ -429,6 +449,16 @@ class OutlierRate(_ResidualMetric):
         fall on either side.
     **kwargs
         Of ``torchmetrics.Metric``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses.metrics import OutlierRate
+    >>> metric = OutlierRate(threshold=0.05)
+    >>> z_spec = torch.tensor([0.1, 0.2, 0.3])
+    >>> metric.update(z_spec + torch.tensor([0.01, -0.02, 0.09]), z_spec)
+    >>> metric.compute()
+    tensor(0.3333, dtype=torch.float64)
     """
 
     higher_is_better = False
@@ -457,6 +487,16 @@ class RMS(_ResidualMetric):
         As in `MAD`; the value stays exact.
     **kwargs
         Of ``torchmetrics.Metric``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses.metrics import RMS
+    >>> metric = RMS()
+    >>> z_spec = torch.tensor([0.1, 0.2, 0.3])
+    >>> metric.update(z_spec + torch.tensor([0.01, -0.02, 0.09]), z_spec)
+    >>> metric.compute()
+    tensor(0.0414, dtype=torch.float64)
     """
 
     higher_is_better = False

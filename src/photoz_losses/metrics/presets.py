@@ -99,7 +99,21 @@ PRESETS: Mapping[str, Preset] = {
 
 
 class PhotoZMetrics(MetricCollection):
-    """What `photo_z_metrics` returns: metrics that take `probs` and `z_spec`, by name."""
+    """What `photo_z_metrics` returns: metrics that take `probs` and `z_spec`, by name.
+
+    Parameters
+    ----------
+    metrics : mapping of str to torchmetrics.Metric
+        Of densities, and of the point estimate.
+    bins : RedshiftBins
+    estimate : str
+        The point estimate, a method of `bins`: "mean", say.
+
+    Raises
+    ------
+    ValueError, TypeError
+        From the call, as the metrics'.
+    """
 
     def __init__(self, metrics: Mapping[str, Any], bins: RedshiftBins, estimate: str) -> None:
         super().__init__(dict(metrics))

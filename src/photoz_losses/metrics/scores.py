@@ -282,6 +282,16 @@ class CDELoss(_MeanScore):
     bins : RedshiftBins
     **kwargs
         Of ``torchmetrics.Metric``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import CDELoss
+    >>> metric = CDELoss(RedshiftBins.uniform(0.0, 0.4, 4))
+    >>> metric.update(torch.full((2, 4), 0.25), torch.tensor([0.05, 0.31]))
+    >>> metric.compute()
+    tensor(-2.5000, dtype=torch.float64)
     """
 
     def __init__(self, bins: RedshiftBins, **kwargs: Any) -> None:
@@ -296,6 +306,16 @@ class CRPS(_MeanScore):
     bins : RedshiftBins
     **kwargs
         Of ``torchmetrics.Metric``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import CRPS
+    >>> metric = CRPS(RedshiftBins.uniform(0.0, 0.4, 4))
+    >>> metric.update(torch.full((2, 4), 0.25), torch.tensor([0.05, 0.31]))
+    >>> metric.compute()
+    tensor(0.0766, dtype=torch.float64)
     """
 
     def __init__(self, bins: RedshiftBins, **kwargs: Any) -> None:
@@ -310,6 +330,16 @@ class LogScore(_MeanScore):
     bins : RedshiftBins
     **kwargs
         Of ``torchmetrics.Metric``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import LogScore
+    >>> metric = LogScore(RedshiftBins.uniform(0.0, 0.4, 4))
+    >>> metric.update(torch.full((2, 4), 0.25), torch.tensor([0.05, 0.31]))
+    >>> metric.compute()
+    tensor(-0.9163, dtype=torch.float64)
     """
 
     def __init__(self, bins: RedshiftBins, **kwargs: Any) -> None:
@@ -324,6 +354,16 @@ class Brier(_MeanScore):
     bins : RedshiftBins
     **kwargs
         Of ``torchmetrics.Metric``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import Brier
+    >>> metric = Brier(RedshiftBins.uniform(0.0, 0.4, 4))
+    >>> metric.update(torch.full((2, 4), 0.25), torch.tensor([0.05, 0.31]))
+    >>> metric.compute()
+    tensor(0.7500, dtype=torch.float64)
     """
 
     def __init__(self, bins: RedshiftBins, **kwargs: Any) -> None:
@@ -338,6 +378,16 @@ class Entropy(_MeanScore):
     bins : RedshiftBins
     **kwargs
         Of ``torchmetrics.Metric``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.metrics import Entropy
+    >>> metric = Entropy(RedshiftBins.uniform(0.0, 0.4, 4))
+    >>> metric.update(torch.full((2, 4), 0.25))
+    >>> metric.compute()
+    tensor(-0.9163, dtype=torch.float64)
     """
 
     def __init__(self, bins: RedshiftBins, **kwargs: Any) -> None:

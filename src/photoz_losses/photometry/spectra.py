@@ -302,6 +302,22 @@ def read_sdss_spectra(paths: Iterable[str | PathLike[str]], *, wavelength: Any =
         SDSS's grid.
     TypeError
         If `paths` holds something else than paths, or is no iterable.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from astropy.table import Table
+    >>> from photoz_losses.photometry import read_sdss_spectra
+    >>> pixels = 3.58 + 1e-4 * np.arange(4000)  # as in SDSS's "lite" files
+    >>> spectrum = {"loglam": pixels, "flux": np.ones(4000), "ivar": np.ones(4000)}
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "spec-0280-51612-0117.fits")
+    ...     Table(spectrum).write(path)
+    ...     Table({"Z": [0.1]}).write(path, append=True)
+    ...     read_sdss_spectra([path])
+    Spectra(1 on 4000 pixels, 3801.89-9547.73 A)
     """
     one = isinstance(paths, str | bytes | PathLike)
     given = [paths] if one else _check.several("paths", paths, "an iterable of paths")

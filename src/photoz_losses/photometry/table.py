@@ -60,6 +60,24 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
     header : dict
         What is kept with the table: options, wavelengths, versions, date, number of residuals
         clamped.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses import RedshiftBins
+    >>> from photoz_losses.photometry import FilterSet, FluxTable, Spectra, SyntheticPhotometry
+    >>> grid = torch.linspace(3000.0, 9000.0, 601, dtype=torch.float64)
+    >>> box = FilterSet(["r"], [[5500.0, 6500.0]], [[1.0, 1.0]])
+    >>> photometry = SyntheticPhotometry(box, grid)
+    >>> bins = RedshiftBins.uniform(0.0, 0.4, 4)
+    >>> flux = (grid / 6000.0).expand(2, -1)
+    >>> z_spec, every = torch.tensor([0.05, 0.31]), torch.ones_like(flux, dtype=torch.bool)
+    >>> spectra = Spectra(grid, flux, torch.ones_like(flux), z_spec, every)
+    >>> table = FluxTable.build(spectra, bins, photometry, progress=False)
+    >>> table
+    FluxTable(2 galaxies x 4 bins x 1 bands, float16, in memory)
+    >>> [part.shape for part in table[:2]]
+    [torch.Size([2, 4, 1]), torch.Size([2, 1])]
     """
 
     def __init__(

@@ -70,7 +70,7 @@ def resample_background(
     -------
     Tensor, shape, type and memory format of `images`
         NaN pixels stay; an image without noise stays as it is, and with a mask so does a band with
-        fewer than two pixels of sky.
+        fewer than two pixels of sky. Half precision may overflow.
 
     Raises
     ------
@@ -154,8 +154,21 @@ def _sky_moments(images: Tensor, sky: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class ResampleBackground(nn.Module):
     """Module of `resample_background`: options stored, ``forward(images, mask, sources)``.
 
-    Its own ``mask``, of shape (H, W), is one for all images (a disc, say), and a buffer; the mask
-    of a call takes its place.
+    Parameters
+    ----------
+    sigma, iterations, unbiased, correlated, generator
+        As in `resample_background`, which has shapes, equation and errors.
+    mask : Tensor of bool, shape (H, W), optional
+        One for all images (a disc, say), a buffer; the mask of a call takes its place.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from photoz_losses.transforms import ResampleBackground
+    >>> view = ResampleBackground(generator=torch.Generator().manual_seed(0))
+    >>> images = torch.ones(1, 5, 8, 8)
+    >>> torch.equal(view(images), images)  # without noise there is none to draw
+    True
     """
 
     mask: Tensor | None
