@@ -1,5 +1,7 @@
 """Densities through files and through qp: what comes back, and what is refused."""
 
+import errno
+import os
 import re
 import subprocess
 import sys
@@ -628,8 +630,11 @@ def test_a_view_that_torch_has_not_negated_yet_is_read(tmp_path):
 
 def test_lists_of_tensors_of_any_kind_are_read(tmp_path):
     r = [torch.tensor(17.25, requires_grad=True), torch.tensor(17.5, dtype=torch.bfloat16)]
-    save_predictions(tmp_path / "predictions.npz", PROBS, BINS, r=r)
-    assert load_predictions(tmp_path / "predictions.npz").columns["r"].tolist() == [17.25, 17.5]
+    ids = [torch.tensor(2**60 + 1), torch.tensor(3)]
+    save_predictions(tmp_path / "predictions.npz", PROBS, BINS, object_id=ids, r=r)
+    found = load_predictions(tmp_path / "predictions.npz")
+    assert found.columns["r"].tolist() == [17.25, 17.5]
+    assert found.object_id.tolist() == [2**60 + 1, 3]
 
 
 def test_what_a_file_would_lose_is_refused(tmp_path):
@@ -658,6 +663,7 @@ def test_what_a_file_would_lose_is_refused(tmp_path):
             ValueError,
             "of one type that holds them, got 9223372036854775809",
         ),
+        ({"r": [torch.tensor(2**53 + 1), torch.tensor(0.5)]}, ValueError, "got 9007199254740993"),
         ({"r": torch.ones(2).to_sparse()}, TypeError, r"call r\.to_dense\(\)"),
         ({"r" * 70000: [1, 2]}, ValueError, "columns must have names of their own"),
         ({"\ud800": [1, 2]}, ValueError, "columns must have names of their own"),
@@ -684,6 +690,15 @@ def test_who_may_read_the_file_of_before_may_read_the_new_one(tmp_path, suffix):
         path.chmod(0o600)
     save_predictions(path, PROBS, BINS)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_disk_without_modes_keeps_predictions(tmp_path, monkeypatch):
+    def chmod(*arguments, **options):
+        raise PermissionError(errno.EPERM, "no modes")
+
+    monkeypatch.setattr(os, "chmod", chmod)
+    for _ in range(2):
+        save_predictions(tmp_path / "predictions.npz", PROBS, BINS)
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path):

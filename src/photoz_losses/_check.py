@@ -210,18 +210,13 @@ def without_unit(name: str, values: Any, unit: str = "") -> Any:
 
 
 def _may_have_unit(kind: type) -> bool:
-    known = ("unit", "units", "to_value", "attrs")
+    known = ("unit", "units", "to_value")
     return issubclass(kind, np.ndarray) or any(hasattr(kind, name) for name in known)
 
 
 def _unit_of(values: Any) -> Any:
-    for name in ("unit", "units"):
-        if (unit := getattr(values, name, None)) is not None:
-            return unit
-    try:
-        return values.attrs["units"]  # xarray's, h5py's
-    except (AttributeError, KeyError, TypeError):
-        return None
+    unit = getattr(values, "unit", None)
+    return getattr(values, "units", None) if unit is None else unit
 
 
 def _of_unit(name: str, unit: str, got: str) -> TypeError:
@@ -254,7 +249,8 @@ def without_tensors(name: str, values: Any) -> Any:
     if isinstance(values, Tensor):
         values = dense(name, values).detach().cpu().resolve_conj().resolve_neg()
         known = values.is_complex() or values.dtype in (*FLOATING, *INTEGRAL, *UNSIGNED)
-        return (values if known and values.dtype != torch.bfloat16 else values.float()).numpy()
+        known = known and values.dtype != torch.bfloat16
+        return (values if known else values.float()).numpy()[()]  # a scalar where it is one
     if not is_nested(type(values)):
         return values
     if not any(issubclass(kind, Tensor) or is_nested(kind) for kind in set(map(type, values))):

@@ -21,11 +21,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
+        # who may not read the one of before may not read this one, nor what a killed process left
+        part.touch(0o600 if path.exists() else 0o666, exist_ok=False)
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        with suppress(FileNotFoundError):
-            shutil.copymode(path, part)  # who may read the one of before may read this one
+        with suppress(OSError):  # there was none, or the disk knows no modes
+            shutil.copymode(path, part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """Bad input: redshift bins, and what every reader of masses asks of them."""
 
 from collections import UserList, deque, namedtuple
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -71,17 +70,7 @@ class LazySpeed:
         return [0.0, 0.2] * units.km / units.s
 
 
-class OfXarray:
-    """As xarray's arrays are, once a file is read: the unit is one of the attributes."""
-
-    attrs = MappingProxyType({"units": "km/s"})
-
-    def __array__(self, dtype=None, copy=None):
-        return np.array([0.0, 0.2])
-
-
 for name, edges, *says in (
-    ("of xarray", OfXarray(), "no unit", "in km/s"),
     ("of pint", OfPint(), "no unit", "in nm"),
     ("velocities when they are computed", LazySpeed(), "no unit", "in km / s"),
     ("of another package of units", np.array([0.0, 0.2]).view(OfAnother), "no unit", "in km/s"),

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import os
 import socket
 import subprocess
@@ -114,22 +115,26 @@ def test_a_finished_table_is_opened_by_any_number_of_builders(tmp_path):
 
 def test_what_a_killed_builder_left_stops_nobody(tmp_path):
     path = tmp_path / "t.zarr"
-    (tmp_path / "t.zarr.lock").write_text("process 1 on a machine that is no more")
-    (tmp_path / f".t.zarr.{'0f' * 8}.partial").mkdir()
+    (tmp_path / "t.zarr.lock").write_text("process 1 on node-1.of.another")
+    (tmp_path / f"{hidden('t.zarr')}{'0f' * 8}.partial").mkdir()
     build(path)
     assert [item.name for item in tmp_path.iterdir()] == ["t.zarr"]
 
 
-@pytest.mark.parametrize("text", ["mine", "pro", ""])
+def hidden(name):
+    return f".photoz_losses-{hashlib.sha256(name.encode()).hexdigest()[:16]}-"
+
+
+@pytest.mark.parametrize("text", ["mine", "process of my thesis", "process 7 on node-1", ""])
 def test_what_others_keep_beside_a_table_stays(tmp_path, text):
     """Folders of names like its own; and a file named as its lock, if it says something else."""
-    kept = [tmp_path / name for name in ("t.zarr.partial", f".u.t.zarr.{'0f' * 8}.partial")]
+    kept = [tmp_path / name for name in ("t.zarr.partial", f"{hidden('u')}0f.partial")]
     for folder in kept:
         folder.mkdir()
         (folder / "thesis.txt").write_text("all of it")
     lock = tmp_path / "t.zarr.lock"
     lock.write_text(text)
-    if text == "mine":
+    if "m" in text:
         with pytest.raises(
             FileExistsError, match=r"t\.zarr\.lock is not the lock of a build: move"
         ):
@@ -142,6 +147,29 @@ def test_what_others_keep_beside_a_table_stays(tmp_path, text):
     assert all((folder / "thesis.txt").read_text() == "all of it" for folder in kept)
 
 
+def test_a_lock_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "t.zarr.lock")
+    with pytest.raises(FileExistsError, match=r"t\.zarr\.lock is not the lock of a build"):
+        build(tmp_path / "t.zarr")
+
+
+def test_the_name_of_a_table_may_be_as_long_as_that_of_its_lock(tmp_path):
+    name = "t" * 250
+    assert len(build(tmp_path / name)) == len(SPECTRA)
+    assert [item.name for item in tmp_path.iterdir()] == [name]
+
+
+def test_where_the_disk_has_no_locks_what_another_builds_stays(tmp_path, monkeypatch):
+    def flock(descriptor, operation):
+        raise OSError(errno.ENOLCK, "none")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    other = tmp_path / f"{hidden('t.zarr')}{'0f' * 8}.partial"
+    other.mkdir()
+    build(tmp_path / "t.zarr")
+    assert other.is_dir()
+
+
 def test_a_finished_table_is_never_what_another_builder_left(tmp_path):
     build(tmp_path / "t.zarr.partial")
     build(tmp_path / "t.zarr")
@@ -151,7 +179,7 @@ def test_a_finished_table_is_never_what_another_builder_left(tmp_path):
 def test_a_lock_left_beside_a_finished_table_goes(tmp_path):
     path = tmp_path / "t.zarr"
     build(path)
-    (tmp_path / "t.zarr.lock").write_text("process 7, killed after its last chunk")
+    (tmp_path / "t.zarr.lock").write_text("process 7 on node-1")
     build(path)
     assert [item.name for item in tmp_path.iterdir()] == ["t.zarr"]
 

@@ -89,3 +89,5 @@ def test_gradients_whose_squares_float32_does_not_hold_have_a_norm():
     norms = gradient_norms(terms, [p, p])  # a shared parameter counts once
     torch.testing.assert_close(norms["large"], torch.tensor(3**0.5 * 1e30))
     torch.testing.assert_close(norms["small"], torch.tensor(3**0.5 * 1e-30))
+    nowhere = gradient_norms({"nan": p[0] * torch.nan, "inf": p[0] * torch.inf, "0": 0 * p[0]}, [p])
+    assert [str(norm.item()) for norm in nowhere.values()] == ["nan", "inf", "0.0"]

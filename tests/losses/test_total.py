@@ -408,7 +408,9 @@ class InHalf(torch.nn.Module):
 
 
 def test_a_weighting_that_overflows_is_named():
-    with pytest.raises(ValueError, match="weighting gave inf for finite first, second: have it"):
+    with pytest.raises(
+        ValueError, match=r"weighting gave inf in torch\.float16 for finite first, second"
+    ):
         given(10.0, 20.0, weighting=InHalf())
 
 
@@ -454,7 +456,7 @@ def test_a_weight_may_be_a_number_of_numpy(weight):
 def test_a_learned_weight_that_overflows_is_named():
     weighting = UncertaintyWeights(["first", "second"])
     torch.nn.init.constant_(weighting.log_variances, -100.0)
-    with pytest.raises(ValueError, match=r"first and second and log_variances must give .* -100:"):
+    with pytest.raises(ValueError, match=r"second and weighting\.log_variances must give .* -100:"):
         given(1.0, 2.0, weighting=weighting)
 
 

@@ -357,8 +357,41 @@ def test_weights_are_loaded_for_the_same_names_in_the_same_order(scheme):
     for names in (["flux", "ce"], ["ce", "crps"]):
         with pytest.raises(ValueError, match=r"same names .* got \['ce', 'flux'\] for "):
             scheme(names).load_state_dict(saved)
-    with pytest.raises(TypeError, match="state must be a vector of uint8, got list"):
+    with pytest.raises(TypeError, match="state must be a vector, got list"):
         scheme(["ce", "flux"]).set_extra_state(["ce", "flux"])
+
+
+@pytest.mark.parametrize("scheme", [UncertaintyWeights, ReLoBRaLo])
+def test_a_state_of_other_names_is_refused_before_any_number_is_copied(scheme):
+    saved = scheme(["ce", "flux"]).state_dict()
+    saved |= {name: value + 1 for name, value in saved.items() if name != "_extra_state"}
+    other = scheme(["flux", "ce"])
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    with pytest.raises(ValueError, match="same names"):
+        other.load_state_dict(saved)
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+
+
+@pytest.mark.parametrize("scheme", [UncertaintyWeights, ReLoBRaLo])
+def test_states_of_before_of_other_types_and_of_other_devices_are_loaded(scheme):
+    saved = scheme(["ce", "flux"]).state_dict()
+    scheme(["ce", "flux"]).load_state_dict({name: value.half() for name, value in saved.items()})
+    del saved["_extra_state"]
+    scheme(["ce", "flux"]).load_state_dict(saved)
+    with torch.device("meta"):
+        weighting = scheme(["ce", "flux"])
+        state = weighting.state_dict()
+    assert state["_extra_state"].device.type == "cpu"
+    weighting.load_state_dict(scheme(["ce", "flux"]).state_dict(), assign=True)
+    assert not any(value.is_meta for value in weighting.state_dict().values())
+    scheme(["ce", "flux"]).load_state_dict(
+        {n: value.to("meta") for n, value in state.items()}, assign=True
+    )
+
+
+def test_a_term_may_have_the_name_of_a_parameter():
+    weighting = UncertaintyWeights(["log_variances", "b"])
+    assert weighting({"log_variances": torch.tensor(1.0), "b": torch.tensor(2.0)}) == 1.5
 
 
 @pytest.mark.parametrize("scheme", [UncertaintyWeights, ReLoBRaLo])
@@ -374,6 +407,6 @@ def test_a_learned_weight_that_overflows_is_refused():
     weighting = UncertaintyWeights(["ce"])
     torch.nn.init.constant_(weighting.log_variances, -100.0)
     with pytest.raises(
-        ValueError, match=r"ce and log_variances must give a loss .* got 2 and -100"
+        ValueError, match=r"ce and weighting\.log_variances must give .* got 2 and -100"
     ):
         weighting({"ce": torch.tensor(2.0)})

@@ -158,6 +158,7 @@ def _column(name: str, values: Any) -> Array:
 def _ids(object_id: Any) -> Array:
     """Ids as an array of integers, or of text where one of them is text; errors for any other."""
     ids = _check.array("object_id", object_id)
+    object_id = _check.without_tensors("object_id", object_id)
     listed = _check.is_nested(type(object_id))  # whose array may be of another kind
     if ids.dtype.kind in "iu" and not listed:
         return ids

@@ -102,9 +102,18 @@ def _gradients(name: str, term: Tensor, parameters: list[Tensor]) -> list[Tensor
 
 
 def _norm(term: Tensor, gradients: list[Tensor]) -> Tensor:
-    wide = _check.at_least_single("term", term).detach()
-    squares = torch.zeros_like(wide, dtype=torch.float64)
+    lengths = [torch.zeros_like(_check.at_least_single("term", term).detach())]
     for gradient in gradients:
         whole = gradient.to_dense()  # an embedding's may be sparse
-        squares = squares + whole.detach().double().square().sum()
-    return squares.sqrt().to(wide.dtype)
+        lengths.append(_length(_check.at_least_single("gradient", whole.detach())))
+    return _length(torch.stack([length.to(lengths[0]) for length in lengths]))
+
+
+def _length(values: Tensor) -> Tensor:
+    """Root of the sum of squares, which themselves may be beyond the type's range."""
+    if not values.numel():
+        return values.sum()
+    largest = values.abs().amax()
+    scale = torch.where(largest > 0, largest, 1.0)
+    length = largest * (values / scale).square().sum().sqrt()
+    return torch.where(largest.isinf(), largest, length)

@@ -159,7 +159,7 @@ class WeightSchedule(Float64Module):
 
     def get_extra_state(self) -> Tensor:
         """Number of steps made, int64, for the ``state_dict``."""
-        return torch.tensor(self._count)
+        return torch.tensor(self._count, device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
         """Go to the step that a ``state_dict`` was saved at."""

@@ -125,7 +125,7 @@ class TotalLoss(nn.Module):
         weighted = self._weighted({name: _wide(name, value) for name, value in values.items()})
         if not weighted:
             return 0 * next(iter(values.values())).nan_to_num(), values
-        total = torch.stack(weighted).sum()
+        total = torch.stack([_wide("weighting", part) for part in weighted]).sum()
         if _check.can_read_free(total) and not bool(total.isfinite()):
             self._refuse_overflow(total, weighted, values)
         return total, values
@@ -150,7 +150,7 @@ class TotalLoss(nn.Module):
         if self.weighting is not None:
             together = self.weighting(covered)
             _refuse_no_scalar("weighting", together)
-            parts.append(_wide("weighting", together))
+            parts.append(together)
         return parts
 
     def _refuse_overflow(
@@ -164,21 +164,13 @@ class TotalLoss(nn.Module):
             if not all(bool(buffer.isfinite().all()) for buffer in self.weighting.buffers()):
                 return
             given |= {f"weighting.{name}": p for name, p in self.weighting.named_parameters()}
-            self._refuse_overflow_of_weighting(weighted[-1], given)
+            in_half = weighted[-1].dtype in (torch.float16, torch.bfloat16)
+            if in_half and all(bool(part.isfinite().all()) for part in given.values()):
+                raise ValueError(
+                    f"weighting gave {weighted[-1].item():g} in {weighted[-1].dtype} for finite "
+                    f"{', '.join(self._covered)}: have it computed in float32"
+                )
         _values.refuse_overflow(total, total, **given)
-
-    def _refuse_overflow_of_weighting(self, found: Tensor, given: Mapping[str, Tensor]) -> None:
-        """ValueError where all that it was handed is finite, its own parameters too."""
-        blameless = bool(found.isinf())
-        for name, value in given.items():
-            weight = self.weights.get(name, 1.0)
-            handed = _wide(name, value) * (1.0 if isinstance(weight, WeightSchedule) else weight)
-            blameless = blameless and bool(handed.isfinite().all())
-        if blameless:
-            raise ValueError(
-                f"weighting gave {found.item():g} for finite {', '.join(self._covered)}: have it "
-                f"computed in at least float32"
-            )
 
     def step(self) -> None:
         """Move all schedules on; once after each step of the optimiser, as a learning rate's."""
@@ -342,15 +334,14 @@ def _covered(
     if weighting is None:
         return ()
     names = getattr(weighting, "names", None)
-    if not (
-        isinstance(weighting, nn.Module)
-        and isinstance(names, list | tuple)
-        and all(isinstance(name, str) for name in names)
-    ):
+    if not isinstance(weighting, nn.Module) or names is None:
         raise TypeError(
             f"weighting must be a Module with names, such as UncertaintyWeights(['ce']), got "
             f"{_check.shown(weighting)}"
         )
+    names = tuple(_check.several("names of weighting", names, "a sequence of str"))
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"names of weighting must be a sequence of str, got {names!r:.80}")
     if len(set(names)) < len(names):
         raise ValueError(f"weighting must name each term once, got {', '.join(names)}")
     for name in names:
@@ -361,7 +352,7 @@ def _covered(
                 f"term {name!r} is covered by weighting, which would undo a schedule and cannot "
                 f"raise a zero: give it a positive number as its weight"
             )
-    return tuple(names)
+    return names
 
 
 def _keywords(name: str, module: nn.Module) -> dict[str, bool]:

@@ -11,7 +11,42 @@ from photoz_losses._calls import typed_as
 from photoz_losses._float64 import Float64Module
 
 
-class UncertaintyWeights(nn.Module):
+class _OfTerms(nn.Module):
+    """A Module with one number a term, whose ``state_dict`` says of which terms."""
+
+    names: tuple[str, ...]
+
+    def get_extra_state(self) -> Tensor:
+        """Names of the covered terms as UTF-8, for the ``state_dict``."""
+        return torch.tensor(list(_written(self.names)), dtype=torch.uint8, device="cpu")
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """ValueError if a ``state_dict`` is of other names, or of another order."""
+        if not isinstance(state, Tensor) or state.ndim != 1:
+            raise TypeError(f"state must be a vector, got {_check.shown(state)}")
+        if not _check.can_read(state):
+            return
+        saved = bytes(int(number) for number in state.tolist())
+        if saved != _written(self.names):
+            raise ValueError(
+                f"state must be of the same names in the same order, got "
+                f"{saved.decode(errors='replace').split(chr(10))} for {list(self.names)}: each "
+                f"weight would go to another term"
+            )
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *options: Any, **more: Any
+    ) -> None:
+        names = state_dict.setdefault(f"{prefix}_extra_state", self.get_extra_state())  # of before
+        self.set_extra_state(names)  # now: torch asks when the numbers are copied
+        super()._load_from_state_dict(state_dict, prefix, *options, **more)
+
+
+def _written(names: tuple[str, ...]) -> bytes:
+    return "\n".join(names).encode(errors="surrogatepass")
+
+
+class UncertaintyWeights(_OfTerms):
     r"""Weights learned with the network, one log variance a term, for `TotalLoss`.
 
     .. math:: L = \sum_j \tfrac12 e^{-s_j} L_j + \tfrac12 s_j, \qquad s_j = \log \sigma_j^2
@@ -67,7 +102,8 @@ class UncertaintyWeights(nn.Module):
         values = _read(self.names, terms)
         s = self.log_variances.to(values.dtype)
         total = (0.5 * (-s).exp() * values + 0.5 * s).sum()
-        _values.refuse_overflow(total, total, **_by_name(self.names, values), log_variances=s)
+        given = {**_by_name(self.names, values), "weighting.log_variances": s}
+        _values.refuse_overflow(total, total, **given)
         return total
 
     if TYPE_CHECKING:
@@ -80,20 +116,12 @@ class UncertaintyWeights(nn.Module):
         """What each term is multiplied by, :math:`e^{-s_j} / 2`, without gradient."""
         return _by_name(self.names, 0.5 * (-self.log_variances.detach()).exp())
 
-    def get_extra_state(self) -> Tensor:
-        """Names of the covered terms as bytes, for the ``state_dict``."""
-        return _as_bytes(self.names)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """ValueError if a ``state_dict`` is of other names, or of another order."""
-        _refuse_other(self.names, state)
-
     def extra_repr(self) -> str:
         """Names of the covered terms, for ``repr``."""
         return ", ".join(self.names)
 
 
-class ReLoBRaLo(Float64Module):
+class ReLoBRaLo(_OfTerms, Float64Module):
     r"""Weights by relative progress, with random looks back to the start, for `TotalLoss`.
 
     .. math::
@@ -239,14 +267,6 @@ class ReLoBRaLo(Float64Module):
         r"""What each term is multiplied by, :math:`\lambda_j`, since the last step."""
         return _by_name(self.names, self.weights.clone())
 
-    def get_extra_state(self) -> Tensor:
-        """Names of the covered terms as bytes, for the ``state_dict``."""
-        return _as_bytes(self.names)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """ValueError if a ``state_dict`` is of other names, or of another order."""
-        _refuse_other(self.names, state)
-
     def extra_repr(self) -> str:
         """Names of the covered terms and options, for ``repr``."""
         options = f"alpha={self.alpha:g}, temperature={self.temperature:g}, rho={self.rho:g}"
@@ -292,21 +312,6 @@ def _read(names: tuple[str, ...], terms: Mapping[str, Tensor]) -> Tensor:
                     f"weight"
                 )
     return values * torch.where(values < 0, torch.nan, 1.0).to(values.dtype)
-
-
-def _as_bytes(names: tuple[str, ...]) -> Tensor:
-    return torch.tensor(list("\n".join(names).encode()), dtype=torch.uint8)
-
-
-def _refuse_other(names: tuple[str, ...], state: Any) -> None:
-    if not isinstance(state, Tensor) or state.dtype != torch.uint8 or state.ndim != 1:
-        raise TypeError(f"state must be a vector of uint8, got {_check.shown(state)}")
-    if not torch.equal(state.cpu(), _as_bytes(names)):
-        saved = bytes(state.tolist()).decode(errors="replace").split("\n")
-        raise ValueError(
-            f"state must be of the same names in the same order, got {saved} for {list(names)}: "
-            f"each weight would go to another term"
-        )
 
 
 def _by_name(names: tuple[str, ...], values: Tensor) -> dict[str, Tensor]:

@@ -100,9 +100,9 @@ def begun(path: Path, header: dict[str, Any], galaxies: int | None) -> Iterator[
             clear(path)
             yield store  # only read: by any number at once, from a folder that may be read-only
             return
-    with alone(path):
+    with alone(path) as held:
         if not path.exists():
-            with fresh(path) as beside:
+            with fresh(path, alone=held) as beside:
                 Store.create(beside, header)
         store = _compared(path, header, galaxies)
         yield store.reopen() if store.header["complete"] and not store.is_sound() else store

@@ -2,19 +2,21 @@
 
 import errno
 import os
+import re
 import socket
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-OURS = b"process "  # what a lock begins with; one that could not be written is empty
+OURS = re.compile(rb"(process \d+ on \S+)?")  # what a lock says, or nothing on a full disk
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what some network disks say
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold ``<name>.lock`` beside `path`.
+def alone(path: Path) -> Iterator[bool]:
+    """Hold ``<name>.lock`` beside `path`; False where the disk knows no locks, to keep others out.
 
     The system lets go of it when the process ends, however it ends: none is ever stale.
 
@@ -27,12 +29,12 @@ def alone(path: Path) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.with_name(f"{path.name}.lock")
-    descriptor = _locked(file, path)
+    descriptor, held = _locked(file, path)
     while not _is_still(descriptor, file):  # its last holder took it away
         os.close(descriptor)
-        descriptor = _locked(file, path)
-    written = os.read(descriptor, len(OURS))
-    if written and not OURS.startswith(written):
+        descriptor, held = _locked(file, path)
+    regular = stat.S_ISREG(os.fstat(descriptor).st_mode)  # a pipe would never end
+    if not (regular and OURS.fullmatch(os.read(descriptor, 400))):
         os.close(descriptor)
         raise FileExistsError(
             f"{file} is not the lock of a build: move it, or give the table another name"
@@ -41,8 +43,8 @@ def alone(path: Path) -> Iterator[None]:
         with suppress(OSError):  # a full disk: the lock needs no name in it
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, OURS + f"{os.getpid()} on {socket.gethostname()}".encode())
-        yield
+            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield held
     finally:
         file.unlink(missing_ok=True)
         os.close(descriptor)
@@ -55,10 +57,11 @@ def clear(path: Path) -> None:
             pass
 
 
-def _locked(file: Path, path: Path) -> int:
+def _locked(file: Path, path: Path) -> tuple[int, bool]:
+    """Descriptor of the open file, and whether it is locked."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     if sys.platform == "win32":  # which has no flock: nobody is kept out there
-        return descriptor
+        return descriptor, False
     import fcntl
 
     try:
@@ -73,7 +76,8 @@ def _locked(file: Path, path: Path) -> int:
         if error.errno not in NO_LOCKS:
             os.close(descriptor)
             raise
-    return descriptor
+        return descriptor, False
+    return descriptor, True
 
 
 def _is_still(descriptor: int, file: Path) -> bool:

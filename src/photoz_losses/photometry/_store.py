@@ -1,7 +1,7 @@
 """A table of residuals on disk: Zarr whose chunks are raw bytes, to be mapped as they are."""
 
 import json
-import re
+import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -223,18 +223,18 @@ class Store(Layout):
 
 
 @contextmanager
-def fresh(path: Path) -> Iterator[Path]:
+def fresh(path: Path, *, alone: bool) -> Iterator[Path]:
     """A folder beside `path` that takes its place, whole, at the end, or vanishes on an error.
 
-    A process that is killed may leave the hidden ``.<name>.<random>.partial``; the next one of the
-    same name, which holds the lock, takes it away.
+    A process that is killed may leave it, hidden and named after a checksum of the name; the next
+    one that holds the lock of `path`, so that no other can be at work, takes that away.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.partial")
-    for left in path.parent.iterdir():
-        if ours.fullmatch(left.name):
+    ours = f".photoz_losses-{sha256(os.fsencode(path.name)).hexdigest()[:16]}-"
+    if alone:
+        for left in path.parent.glob(f"{ours}*.partial"):
             shutil.rmtree(left, ignore_errors=True)
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    beside = path.with_name(f"{ours}{secrets.token_hex(8)}.partial")
     try:
         yield beside
         beside.rename(path)

@@ -305,7 +305,7 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         if path.exists():
             raise FileExistsError(f"{path} exists: delete it, or give another path")
         chunk = self.header["chunk"]
-        with alone(path), fresh(path) as beside:
+        with alone(path) as held, fresh(path, alone=held) as beside:
             store = Store.create(beside, self.header | {"complete": False})
             for number, digest in enumerate(self._digests):
                 rows = slice(number * chunk, (number + 1) * chunk)
