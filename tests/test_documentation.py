@@ -144,8 +144,10 @@ def test_a_module_names_its_options_and_shows_a_call(path):
     text = text_of(path)
     options = list(inspect.signature(OBJECTS[path]).parameters.values())
     named = [one.name for one in options if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
-    assert not [name for name in named if not re.search(rf"\b{name}\b", text)]
-    assert ">>> " in text or path.endswith(".PhotoZMetrics")  # which `photo_z_metrics` makes
+    missing = [name for name in named if not re.search(rf"\b{name}\b", text)]
+    assert not missing, f"its docstring has to name {', '.join(missing)}"
+    of_function = path.endswith(".PhotoZMetrics")  # which `photo_z_metrics` makes
+    assert ">>> " in text or of_function, "its docstring has to show a call"
 
 
 def fields_are_described(cls: Any, text: str) -> bool:

@@ -164,11 +164,12 @@ class TemperatureScaling(_Calibration):
             if abs(end) > math.log(1e3):
                 raise ValueError(
                     "logits give no temperature below 1e3: they tell no more of z_spec than flat "
-                    "densities do. Train the network; if it is trained, look whether its rows "
-                    "are those of z_spec"
+                    "densities do, or are far too large. Train the network; if it is trained, look "
+                    "whether its rows are those of z_spec"
                     if end < 0
                     else "logits give no temperature above 1e-3: every z_spec lies in the densest "
-                    "bin of its galaxy. Fit on more galaxies, that the network has not seen"
+                    "bin of its galaxy, or they are far too small. Fit on more galaxies, that the "
+                    "network has not seen"
                 )
             start, end = end, end + step
         log_beta = optimize.brentq(slope, start, end, xtol=1e-9)
