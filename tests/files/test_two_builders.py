@@ -125,7 +125,12 @@ def hidden(name):
     return f".photoz_losses-{hashlib.sha256(name.encode()).hexdigest()[:16]}-"
 
 
-@pytest.mark.parametrize("text", ["mine", "process of my thesis", "process 7 on node-1", ""])
+LONG = "process 7 on " + 500 * "m"
+
+
+@pytest.mark.parametrize(
+    "text", ["mine", "process of my thesis", LONG, "process 7 on node-1", "process 7 on ", ""]
+)
 def test_what_others_keep_beside_a_table_stays(tmp_path, text):
     """Folders of names like its own; and a file named as its lock, if it says something else."""
     kept = [tmp_path / name for name in ("t.zarr.partial", f"{hidden('u')}0f.partial")]

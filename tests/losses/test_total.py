@@ -408,10 +408,24 @@ class InHalf(torch.nn.Module):
 
 
 def test_a_weighting_that_overflows_is_named():
-    with pytest.raises(
-        ValueError, match=r"weighting gave inf in torch\.float16 for finite first, second"
-    ):
+    with pytest.raises(ValueError, match=r"weighting gave inf in torch\.float16 .* in float32"):
         given(10.0, 20.0, weighting=InHalf())
+    with pytest.raises(ValueError, match=r"weighting gave inf .* first, second: its factors are"):
+        given(10.0, 20.0, weighting=Gives(torch.tensor(torch.inf)))
+
+
+def test_a_weighting_is_not_blamed_for_what_another_term_did():
+    pairs = {name: (1.0, _Given()) for name in InHalf.names} | {"other": (1e30, _Other())}
+    with pytest.raises(ValueError, match="other must give a loss"):
+        TotalLoss(pairs, weighting=InHalf())(value=torch.tensor(0.1), other=torch.tensor(1e10))
+
+
+@pytest.mark.parametrize("names", ["ab", {"a", "b"}, iter(["a", "b"]), ["a", 1]])
+def test_names_of_a_weighting_are_a_sequence_of_text(names):
+    weighting = Gives(torch.tensor(1.0))
+    weighting.names = names
+    with pytest.raises(TypeError, match=r"names.* must be a sequence of str, got "):
+        TotalLoss({"a": (1.0, _Given()), "b": (1.0, _Given())}, weighting=weighting)
 
 
 class Gives(torch.nn.Module):

@@ -359,6 +359,9 @@ def test_weights_are_loaded_for_the_same_names_in_the_same_order(scheme):
             scheme(names).load_state_dict(saved)
     with pytest.raises(TypeError, match="state must be a vector, got list"):
         scheme(["ce", "flux"]).set_extra_state(["ce", "flux"])
+    for damaged in (torch.tensor([300, -1]), torch.tensor([torch.nan])):
+        with pytest.raises(ValueError, match="state must be of the same names"):
+            scheme(["ce", "flux"]).set_extra_state(damaged)
 
 
 @pytest.mark.parametrize("scheme", [UncertaintyWeights, ReLoBRaLo])

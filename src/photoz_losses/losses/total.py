@@ -4,7 +4,7 @@ import difflib
 import inspect
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Never
 
@@ -163,14 +163,28 @@ class TotalLoss(nn.Module):
         if self.weighting is not None:
             if not all(bool(buffer.isfinite().all()) for buffer in self.weighting.buffers()):
                 return
-            given |= {f"weighting.{name}": p for name, p in self.weighting.named_parameters()}
-            in_half = weighted[-1].dtype in (torch.float16, torch.bfloat16)
-            if in_half and all(bool(part.isfinite().all()) for part in given.values()):
-                raise ValueError(
-                    f"weighting gave {weighted[-1].item():g} in {weighted[-1].dtype} for finite "
-                    f"{', '.join(self._covered)}: have it computed in float32"
-                )
+            own = {f"weighting.{name}": p for name, p in self.weighting.named_parameters()}
+            self._refuse_weighting(weighted[-1], values, own)
+            given |= own
         _values.refuse_overflow(total, total, **given)
+
+    def _refuse_weighting(
+        self, together: Tensor, values: Mapping[str, Tensor], own: Mapping[str, Tensor]
+    ) -> None:
+        """ValueError where `weighting` made infinity of finite numbers by itself."""
+        handed = [
+            _wide(name, values[name]) * weight
+            for name, weight in self.weights.items()
+            if name in self._covered and not isinstance(weight, WeightSchedule)
+        ]
+        finite = all(bool(part.isfinite().all()) for part in (*handed, *own.values()))
+        in_half = together.dtype in (torch.float16, torch.bfloat16)
+        if finite and bool(together.isinf()) and (in_half or not own):
+            mend = "have it computed in float32" if in_half else "its factors are too large"
+            raise ValueError(
+                f"weighting gave {together.item():g} in {together.dtype} for finite "
+                f"{', '.join(self._covered)}: {mend}"
+            )
 
     def step(self) -> None:
         """Move all schedules on; once after each step of the optimiser, as a learning rate's."""
@@ -339,9 +353,12 @@ def _covered(
             f"weighting must be a Module with names, such as UncertaintyWeights(['ce']), got "
             f"{_check.shown(weighting)}"
         )
-    names = tuple(_check.several("names of weighting", names, "a sequence of str"))
-    if not all(isinstance(name, str) for name in names):
-        raise TypeError(f"names of weighting must be a sequence of str, got {names!r:.80}")
+    expected = "a sequence of str"
+    walked = not isinstance(names, str | Iterator)  # an iterator is used up by who looks
+    if walked and all(isinstance(n, str) for n in _check.several("names", names, expected)):
+        names = tuple(names)
+    else:
+        raise TypeError(f"names of weighting must be {expected}, got {_check.shown(names)}")
     if len(set(names)) < len(names):
         raise ValueError(f"weighting must name each term once, got {', '.join(names)}")
     for name in names:

@@ -26,12 +26,13 @@ class _OfTerms(nn.Module):
             raise TypeError(f"state must be a vector, got {_check.shown(state)}")
         if not _check.can_read(state):
             return
-        saved = bytes(int(number) for number in state.tolist())
-        if saved != _written(self.names):
+        saved = state.tolist()
+        if saved != list(_written(self.names)):
+            known = all(number in range(256) for number in saved)
+            names = bytes(map(int, saved)).decode(errors="replace").split("\n") if known else saved
             raise ValueError(
-                f"state must be of the same names in the same order, got "
-                f"{saved.decode(errors='replace').split(chr(10))} for {list(self.names)}: each "
-                f"weight would go to another term"
+                f"state must be of the same names in the same order, got {names} for "
+                f"{list(self.names)}: each weight would go to another term"
             )
 
     def _load_from_state_dict(

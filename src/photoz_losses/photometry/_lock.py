@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-OURS = re.compile(rb"(process \d+ on \S+)?")  # what a lock says, or nothing on a full disk
+OURS = re.compile(rb"(process \d+ on \S*)?")  # what a lock says, or nothing on a full disk
+LONGEST = 400  # bytes of it
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what some network disks say
 
 
@@ -33,8 +34,9 @@ def alone(path: Path) -> Iterator[bool]:
     while not _is_still(descriptor, file):  # its last holder took it away
         os.close(descriptor)
         descriptor, held = _locked(file, path)
-    regular = stat.S_ISREG(os.fstat(descriptor).st_mode)  # a pipe would never end
-    if not (regular and OURS.fullmatch(os.read(descriptor, 400))):
+    said = os.fstat(descriptor)
+    regular = stat.S_ISREG(said.st_mode) and said.st_size <= LONGEST  # a pipe would never end
+    if not (regular and OURS.fullmatch(os.read(descriptor, LONGEST))):
         os.close(descriptor)
         raise FileExistsError(
             f"{file} is not the lock of a build: move it, or give the table another name"
