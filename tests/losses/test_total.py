@@ -410,8 +410,14 @@ class InHalf(torch.nn.Module):
 def test_a_weighting_that_overflows_is_named():
     with pytest.raises(ValueError, match=r"weighting gave inf in torch\.float16 .* in float32"):
         given(10.0, 20.0, weighting=InHalf())
-    with pytest.raises(ValueError, match=r"weighting gave inf .* first, second: its factors are"):
+    with pytest.raises(ValueError, match=r"weighting gave inf .* first, second: .* factors"):
         given(10.0, 20.0, weighting=Gives(torch.tensor(torch.inf)))
+    own = Gives(torch.tensor(torch.inf))
+    own.s = torch.nn.Parameter(torch.tensor(-100.0))
+    with pytest.raises(ValueError, match=r"for finite first, second, weighting\.s of -100: have"):
+        given(10.0, 20.0, weighting=own)
+    with pytest.raises(ValueError, match="first and second must give a loss"):  # no weights' fault
+        given(3e38, 3e38, weighting=Gives(torch.tensor(torch.inf)))
 
 
 def test_a_weighting_is_not_blamed_for_what_another_term_did():

@@ -177,13 +177,14 @@ class TotalLoss(nn.Module):
             for name, weight in self.weights.items()
             if name in self._covered and not isinstance(weight, WeightSchedule)
         ]
-        finite = all(bool(part.isfinite().all()) for part in (*handed, *own.values()))
-        in_half = together.dtype in (torch.float16, torch.bfloat16)
-        if finite and bool(together.isinf()) and (in_half or not own):
-            mend = "have it computed in float32" if in_half else "its factors are too large"
+        plain = sum(abs(float(part)) for part in handed)  # what factors of 1 would give
+        fits = plain <= torch.finfo(torch.float32).max
+        if fits and together.isinf() and all(bool(part.isfinite().all()) for part in own.values()):
+            spans = [f"{name} of {_check.span(value)}" for name, value in own.items()]
             raise ValueError(
                 f"weighting gave {together.item():g} in {together.dtype} for finite "
-                f"{', '.join(self._covered)}: {mend}"
+                f"{', '.join([*self._covered, *spans])}: have it computed in float32 throughout, "
+                f"or its factors made smaller"
             )
 
     def step(self) -> None:
