@@ -285,7 +285,7 @@ def test_no_galaxies_or_an_unknown_preset_are_refused(tmp_path):
 
 def test_the_rail_preset_draws_a_sample_whose_threshold_lies_beyond_1(tmp_path):
     """3 sigma_IQR of a network that knows nothing."""
-    _, z_spec, _ = predictions()
+    _, z_spec, _ = predictions(40)
     probs = torch.eye(len(BINS), dtype=torch.float64)[torch.arange(len(z_spec)) % len(BINS)]
     numbers = write_report(probs, z_spec, BINS, tmp_path, preset="rail", n_boot=5)
     assert 3 * numbers["metrics"]["sigma_iqr"]["value"] > 1
