@@ -158,11 +158,12 @@ def _column(name: str, values: Any) -> Array:
 def _ids(object_id: Any) -> Array:
     """Ids as an array of integers, or of text where one of them is text; errors for any other."""
     ids = _check.array("object_id", object_id)
-    object_id = _check.without_tensors("object_id", object_id)
     listed = _check.is_nested(type(object_id))  # whose array may be of another kind
     if ids.dtype.kind in "iu" and not listed:
         return ids
-    given = object_id if listed else ids.ravel().tolist()  # pandas has text as objects
+    given = (
+        _check.without_tensors("object_id", object_id) if listed else ids.ravel().tolist()
+    )  # pandas has text as objects
     written = [_check.object_id("object_id", one) for one in given]
     if any(isinstance(one, str) for one in given):
         return np.array(written).reshape(ids.shape)
