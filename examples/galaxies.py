@@ -7,6 +7,7 @@ dereddened fluxes. The fluxes are taken as AB (kcorrect's ``abcorrect=False``), 
 has the catalogue's own magnitudes. Rendered, with these fluxes: the images (``rendering.py``).
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -172,13 +173,29 @@ def _read_catalogue(n_galaxies: int | None, seed: int) -> dict[str, Array]:
 def _photometry(catalogue: dict[str, Array]) -> tuple[Photometry, Array]:
     """Deredden and fit; also the absolute magnitudes [N, 5] in the bands blueshifted by 0.1."""
     # Imported here since they bring matplotlib, which the workers that draw need not load.
-    from kcorrect.kcorrect import Kcorrect
-    from kcorrect.template import SED
     from kcorrect.utils import error_floor
 
     clear = 10 ** (0.4 * catalogue["EXTINCTION"])
     flux, ivar = catalogue["MODELFLUX"] * clear, catalogue["MODELFLUX_IVAR"] / clear**2
     z = catalogue["Z"]
+    fitter, wave, templates = _fitter()
+    floored = error_floor(floor=ERROR_FLOOR, maggies=1e-9 * flux, ivar=1e18 * ivar)
+    coefficients = fitter.fit_coeffs(redshift=z, maggies=1e-9 * flux, ivar=floored)
+    rest = fitter.reconstruct(redshift=np.zeros_like(z), coeffs=coefficients, band_shift=0.1)
+    absolute = -2.5 * np.log10(rest) - Planck18.distmod(z).value[:, None]
+    spectrum = _spectra(coefficients, z, wave, templates)
+    arrays = (flux, ivar**-0.5, catalogue["EXTINCTION"][:, 2] / SDSS_R_EXTINCTION, z)
+    tensors = [torch.from_numpy(array.astype(np.float32)) for array in arrays]
+    other = (catalogue["row"], WAVELENGTH, spectrum)
+    return Photometry(*tensors, *map(torch.from_numpy, other)), absolute
+
+
+@functools.cache
+def _fitter() -> tuple[Any, Array, Array]:
+    """What fits kcorrect's templates, their wavelength in Å and their flux, one row each."""
+    from kcorrect.kcorrect import Kcorrect
+    from kcorrect.template import SED
+
     # Given by hand, since kcorrect leaves the file open that it reads its templates from.
     wave, templates = _columns("templates/kcorrect-default-v4.fits", ("WAVE", "FLUX"))
     # The set-up integrates every template at each of these redshifts: 401 take 1.4 s, kcorrect's
@@ -189,15 +206,7 @@ def _photometry(catalogue: dict[str, Array]) -> tuple[Photometry, Array]:
         nredshift=401,
         redshift_range=[0.0, 0.4],
     )
-    floored = error_floor(floor=ERROR_FLOOR, maggies=1e-9 * flux, ivar=1e18 * ivar)
-    coefficients = fitter.fit_coeffs(redshift=z, maggies=1e-9 * flux, ivar=floored)
-    rest = fitter.reconstruct(redshift=np.zeros_like(z), coeffs=coefficients, band_shift=0.1)
-    absolute = -2.5 * np.log10(rest) - Planck18.distmod(z).value[:, None]
-    spectrum = _spectra(coefficients, z, wave[0], templates[0])
-    arrays = (flux, ivar**-0.5, catalogue["EXTINCTION"][:, 2] / SDSS_R_EXTINCTION, z)
-    tensors = [torch.from_numpy(array.astype(np.float32)) for array in arrays]
-    other = (catalogue["row"], WAVELENGTH, spectrum)
-    return Photometry(*tensors, *map(torch.from_numpy, other)), absolute
+    return fitter, wave[0], templates[0]
 
 
 def _spectra(coefficients: Array, z: Array, wave: Array, templates: Array) -> Array:
