@@ -15,6 +15,7 @@ Kind = TypeVar("Kind")
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # that torch adds up
 INTEGRAL = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)  # NumPy's, that torch keeps and adds not up
+NUMBERS = (float, int, np.floating, np.integer)  # of one kind, and torch computes with them
 LARGEST = 2**62  # that a count of anything may be: torch keeps sizes in 64 bits
 DEEPEST = 64  # that lists may be nested: the dimensions that NumPy's arrays may have
 
@@ -47,8 +48,9 @@ def instance(name: str, value: object, kind: type[Kind]) -> Kind:
 
 def number(name: str, value: Any) -> Any:
     """`value` itself where it is a real number that float64 holds; TypeError, ValueError if not."""
-    if not isinstance(value, (float, int, Real)):  # no union: torch 2.4 compiles none
-        raise TypeError(f"{name} must be a number, got {shown(value)}")
+    if not isinstance(value, NUMBERS):
+        mend = ": convert it by float(...)" if isinstance(value, Real) else ""  # a Fraction
+        raise TypeError(f"{name} must be a number, got {shown(value)}{mend}")
     if isinstance(value, Integral) and not -LARGEST <= int(value) <= LARGEST:
         raise ValueError(f"{name} must be a number between -2**62 and 2**62, got {shown(value)}")
     return value

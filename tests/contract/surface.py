@@ -579,6 +579,7 @@ CLASSES = [
         each=True,
         option=True,
         a_permutation_permutes=DRAWS,
+        what_is_merged_is_seen=DRAWS,
         **SENDS,
         compiles_whole=ON_HOST,
         a_checkpoint_gives_the_same="a checkpoint holds no generator",
@@ -855,9 +856,9 @@ HOST_ONLY = [
     ),
 ]
 # Public methods that are no cell, and what they are. (A class with a cell is built, called, updated
-# and printed by the laws: `forward`, `update`, `compute`, `extra_repr`.)
+# merged and printed by the laws: `forward`, `update`, `compute`, `merge_state`, `extra_repr`.)
 METHODS = {
-    "metrics.Binned": {"merge_state reset persistent": "torchmetrics'"},
+    "metrics.Binned": {"reset persistent": "torchmetrics'"},
     "photometry.FilterSet": {"from_speclite": "constructor", "digest": "attribute"},
     "photometry.FluxTable": {
         "build load": "constructor",
@@ -886,7 +887,7 @@ METHODS = {
         "get_extra_state set_extra_state": "torch's",
     },
 }
-BY_LAWS = ("forward", "update", "compute", "extra_repr")
+BY_LAWS = ("forward", "update", "compute", "merge_state", "extra_repr")
 SURFACE = [
     *(*LOSSES, *FUNCTIONS, *CLASSES),
     *(*READINGS, *WEIGHTINGS, *TRANSFORMS, *IMAGES, *PHOTOMETRY, *OTHERS, *HOST_ONLY),

@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from errors.table import BINS, INF, NAN, Cases, Z, changed
 
-from photoz_losses import metrics
+from photoz_losses import RedshiftBins, metrics
 
 case = Cases()
 
@@ -122,6 +122,43 @@ for fault, metric, *says in (
         lambda m=metric: metrics.binned(m, Z, Z, by=Z, edges=[0.0, 1.0]),
         TypeError, "metric", *says,
     )  # fmt: skip
+OF_POINTS = ["MAD", "SigmaIQR", "Bias", "OutlierRate", "RMS"]
+OF_DENSITIES = [
+    "CDELoss",
+    "CRPS",
+    "LogScore",
+    "Brier",
+    "Entropy",
+    "PIT",
+    "PITStatistics",
+    "Coverage",
+]
+EVERY = {
+    **{name: getattr(metrics, name)() for name in OF_POINTS},
+    **{name: getattr(metrics, name)(BINS) for name in OF_DENSITIES},
+    "Binned": metrics.Binned(metrics.MAD(), [0.0, 1.0]),
+}
+for name, metric in EVERY.items():
+    case(
+        f"metrics.{name}.merge_state: of a collection",
+        lambda m=metric: m.merge_state(metrics.photo_z_metrics(BINS)),
+        TypeError, "incoming_state", "must be a", name, "got PhotoZMetrics",
+    )  # fmt: skip
+for fault, one, other, *says in (
+    ("other bins", metrics.PIT(BINS), metrics.PIT(RedshiftBins.uniform(0.0, 0.3, 4)), "same bins"),
+    ("a histogram", metrics.MAD(), metrics.MAD(approximate=10), "same", "residual_counts"),
+    ("states by other names", metrics.RMS(), {"residuals": []}, "options", "residuals"),
+):
+    case(
+        f"metrics.{type(one).__name__}.merge_state: {fault}",
+        lambda one=one, other=other: one.merge_state(other),
+        ValueError, "incoming_state", *says,
+    )  # fmt: skip
+case(
+    "metrics.Binned.merge_state: other edges",
+    lambda: EVERY["Binned"].merge_state(metrics.Binned(metrics.MAD(), [0.0, 2.0])),
+    ValueError, "incoming_state", "same edges", "got others",
+)  # fmt: skip
 case(
     "Binned: metric the class itself",
     lambda: metrics.Binned(metrics.MAD, [0.0, 1.0]),

@@ -27,7 +27,6 @@ OF_CALLS = {"forward", "update"}  # a Module's or a metric's cases call it
 EXCUSED_METHODS = {
     "metrics.PhotoZMetrics.forward": "by photo_z_metrics",
     "metrics.PhotoZMetrics.update": "by photo_z_metrics",
-    "metrics.Binned.merge_state": "torchmetrics'",
     "metrics.Binned.persistent": "torchmetrics'",
     "photometry.FluxTable.to": "torch's own errors",
     "photometry.Spectra.to": "torch's own errors",

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from strategies import fractions
-from torchmetrics import MetricCollection
+from torchmetrics import MeanSquaredError, MetricCollection
 
 from photoz_losses import RedshiftBins
 from photoz_losses.metrics import (
@@ -266,10 +266,28 @@ def test_a_metric_that_returns_a_mapping(approximate):
     assert metric.compute()["count"].tolist() == [2, 1, 0]
 
 
-@pytest.mark.parametrize("other", [MAD(), Binned(MAD(), [0.0, 1.0])], ids=["unbinned", "edges"])
-def test_what_was_not_counted_in_the_same_bins_is_not_merged(other):
-    with pytest.raises(ValueError, match="incoming_state must be a Binned metric on the same"):
-        Binned(MAD(), EDGES).merge_state(other)
+def test_a_refused_merge_leaves_the_counts_as_they_were():
+    column = torch.tensor([15.5, 16.5, 17.8])
+    metric, other = Binned(MAD(), EDGES), Binned(Bias(), EDGES)
+    for each in (metric, other):
+        each.update(column, column / 2, by=column)
+    expected = metric.compute()
+    with pytest.raises(TypeError, match="incoming_state must be a MAD, got Bias"):
+        metric.merge_state(other)
+    metric._computed = None
+    same(metric.compute(), binned(mad, column, column / 2, by=column, edges=EDGES))
+    assert torch.equal(metric.compute()["count"], expected["count"])
+
+
+def test_parts_that_are_torchmetrics_own_forget_what_they_computed():
+    column = torch.tensor([15.5, 16.5])
+    one, other = (Binned(MeanSquaredError(), EDGES) for _ in range(2))
+    one.update(column, column, by=column)
+    other.update(column, column + 2, by=column)
+    one.compute()
+    one.merge_state(other)
+    assert one.compute()["value"][0] == 2
+    assert one.compute()["count"].sum() == 4
 
 
 def test_what_is_no_fresh_metric_is_refused():

@@ -56,7 +56,8 @@ def rotation_derivative_loss(
     Raises
     ------
     ValueError, TypeError
-        As `invariance_loss`; in float32 the loss overflows beyond derivatives of about 1e19 T.
+        As `invariance_loss`; in float32 the loss, or its gradient alone, overflows beyond
+        derivatives of about 1e19 T.
 
     Examples
     --------

@@ -101,7 +101,8 @@ class SampleMetric(StreamingMetric):
     def _keep(self, weights: Tensor | None = None, **columns: Tensor) -> None:
         """Take in numbers of a batch of galaxies, in any shape, and their weights."""
         if weights is not None:
-            weights = weights.detach().flatten().double()
+            # a copy, since float64 ones are the caller's own, who may fill them anew
+            weights = weights.detach().flatten().to(torch.float64, copy=True)
         taken = {column: values.detach().flatten().double() for column, values in columns.items()}
         if self.approximate is not None:
             for column, values in taken.items():

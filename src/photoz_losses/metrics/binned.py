@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from photoz_losses import _check
 from photoz_losses._calls import typed_as
 from photoz_losses.metrics._samples import digest
-from photoz_losses.metrics._streaming import StreamingMetric, shallow_states
+from photoz_losses.metrics._streaming import StreamingMetric, all_or_none
 from photoz_losses.metrics._table import MetricTable
 from photoz_losses.metrics.bootstrap import (
     by_place,
@@ -245,6 +245,8 @@ class Binned(StreamingMetric):
 
         The values of a metric that returns a mapping stand under its names, others under "value".
         """
+        for part in self._parts():  # torchmetrics' own keep what they computed, whatever was merged
+            part._computed = None
         count, *values = [part.compute() for part in self._parts()]
         return _per_bin(count, values)
 
@@ -265,14 +267,14 @@ class Binned(StreamingMetric):
             self._computed, self._update_count = None, max(1, self._update_count)
 
     def merge_state(self, incoming_state: Any) -> None:
-        """Add what another `Binned` of the same metric and edges has seen."""
-        if not isinstance(incoming_state, Binned) or not torch.equal(
-            self._edges, incoming_state._edges
-        ):
-            raise ValueError("incoming_state must be a Binned metric on the same edges")
-        for part, other in zip(self._parts(), incoming_state._parts(), strict=True):
-            part.merge_state(other)
-        self._computed = None
+        """Add what another `Binned` of the same metric and edges has seen; all of it, or none."""
+        other = _check.instance("incoming_state", incoming_state, Binned)
+        if not torch.equal(self._edges, other._edges):
+            raise ValueError("incoming_state must be on the same edges as this Binned, got others")
+        with all_or_none(self):
+            for part, its in zip(self._parts(), other._parts(), strict=True):
+                part.merge_state(its)
+            self._count_as_seen(other)
 
     def _take(self, call: str, *args: Any, by: Tensor, **kwargs: Any) -> tuple[Any, list[Any]]:
         """Have the metric of each bin take in its galaxies; none of them does if one raises."""
@@ -285,18 +287,12 @@ class Binned(StreamingMetric):
             "the galaxies",
         )
         index, values = _bin_index(by.detach(), self._edges), []
-        before = [(part, shallow_states(part)) for part in self._parts()]
-        try:
+        with all_or_none(*self._parts()):
             for k, metric in enumerate(metrics):
                 rows = index == k
                 own = {name: _rows(value, rows) for name, value in kwargs.items()}
                 values.append(getattr(metric, call)(*(_rows(a, rows) for a in args), **own))
             return getattr(counts, call)(index), values
-        except BaseException:
-            for part, states in before:
-                for name, state in states.items():
-                    setattr(part, name, state)
-            raise
 
     def __repr__(self) -> str:
         low, high = self._edges[0].item(), self._edges[-1].item()

@@ -237,7 +237,7 @@ def _levels(level: float | Sequence[float] | Tensor) -> Tensor:
     if isinstance(level, (float, int)):  # a fill: torch 2.4 exports no constant without a warning
         levels = torch.full((), _check.number("level", level), dtype=torch.float64)
     elif isinstance(level, Tensor) and level.is_floating_point():
-        levels = level.to(torch.float64)
+        levels = level.detach().to(torch.float64, copy=True)
     else:
         levels = torch.from_numpy(_check.numbers("level", level))
     if _check.can_read_free(levels) and not bool(((levels >= 0) & (levels <= 1)).all()):

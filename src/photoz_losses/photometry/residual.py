@@ -269,7 +269,7 @@ def _shift(nodes: Tensor, z_spec: Tensor, dimming: str, cosmology: Any) -> tuple
 
 def _luminosity_distance(name: str, z: Tensor, cosmology: Any) -> Tensor:
     """Distance in Mpc, differentiable once: its value and slope at `z` come from astropy."""
-    at = z.detach().cpu().numpy()
+    at = z.detach().cpu().resolve_neg().numpy()
     if not np.all(at > 0):
         raise ValueError(f"dimming='distance' needs redshifts above 0, {name} has {at.min():g}")
     hubble = cosmology.hubble_distance.to_value("Mpc")

@@ -294,4 +294,4 @@ def _clipped_nnls(templates: Array, flux: Array, ivar: Array) -> tuple[Array, np
 
 
 def _numpy(tensor: Tensor) -> Array:
-    return tensor.detach().cpu().double().numpy()
+    return tensor.detach().cpu().resolve_neg().double().numpy()

@@ -192,7 +192,7 @@ class ResampleBackground(nn.Module):
             )
         self.sigma, self.iterations, self.unbiased = sigma, iterations, unbiased
         self.correlated, self.generator = correlated, generator
-        self.register_buffer("mask", mask)
+        self.register_buffer("mask", None if mask is None else mask.clone())
 
     def forward(
         self, images: Tensor, mask: Tensor | None = None, sources: Tensor | None = None
