@@ -18,6 +18,7 @@ from contract.laws import (
     of_option,
     run,
 )
+from contract.surface import excuse
 
 WITH_INDUCTOR = ("FluxLoss",)  # the rest of them: -m slow
 
@@ -85,9 +86,14 @@ def test_compiles_whole_as_well(entry):
         compiled_is_eager(entry, "aot_eager")
 
 
+def without_a_break(entry):
+    return not (excuse(entry, "compiles_whole") or excuse(entry, "compiles_whole_as_well"))
+
+
 @pytest.mark.slow
-@law("loss")
+@law(*PROMISED, "reading", "image", "photometry", "calibration", where=without_a_break)
 def test_compiles_whole_with_inductor(entry):
+    skip_what_dynamo_cannot(entry)
     compiled_is_eager(entry, "inductor")
 
 

@@ -73,13 +73,20 @@ def test_keeps_no_graph(entry):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("size", [0.0, 1e4])
 def test_saturated_values_stay_finite(entry, dtype, size):
-    """Logits of ±1e4, masses that are 0 or 1 to the bit, true redshifts at the grid's two ends."""
+    """Logits of ±1e4, masses that are 0 or 1 to the bit, true redshifts at the grid's two ends.
+
+    The logits of another view are sure of other bins; their derivative is as large.
+    """
     values = dict(zip(entry.inputs, arguments(entry), strict=True))
-    for name in ("logits", "probs"):
-        if name in values:
-            extreme = torch.full((4, 5), -size, dtype=dtype)
-            extreme[AT] = size
-            values[name] = extreme if name == "logits" else extreme.float().softmax(-1).to(dtype)
+    extreme = torch.full((4, 5), -size, dtype=dtype)
+    extreme[AT] = size
+    saturated = {
+        "logits": extreme,
+        "other": extreme.roll(1, -1),
+        "derivative": extreme.flip(-1),
+        "probs": extreme.float().softmax(-1).to(dtype),
+    }
+    values |= {name: saturated[name] for name in saturated.keys() & values.keys()}
     if "z_spec" in values:
         values["z_spec"] = torch.tensor([0.0, 0.4, 0.1, 0.2])
     if "pit_values" in values:

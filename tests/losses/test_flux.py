@@ -278,6 +278,16 @@ def test_band_weights_of_every_size_that_float32_holds_have_a_loss(scale, varian
     torch.testing.assert_close(got, expected, rtol=1e-6 if scale > 1e-40 else 1e-2, atol=0.0)
 
 
+@pytest.mark.parametrize("scale", [1e-60, 1e60])
+def test_float64_weights_beside_float32_logits_keep_their_ratios(scale):
+    logits = torch.tensor([[0.5, -1.0, 2.0, 0.0]])
+    residual = torch.tensor([[[0.5, -2.0, 1.0]] * 2 + [[1.0, 0.1, -0.3]] * 2])
+    weight = torch.tensor([[1.0, 3.0, 0.5]], dtype=torch.float64)
+    value = flux_loss(logits, residual, scale * weight)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, flux_loss(logits, residual, weight.float()))
+
+
 def test_the_weights_of_one_galaxy_say_nothing_of_anothers():
     weight = torch.tensor([[1e30, 3e30], [1e-30, 3e-30]])
     residual = torch.tensor([0.2, 0.6]).expand(2, 4, 2)

@@ -149,6 +149,18 @@ def test_densities_that_rounding_set_apart_are_equal():
     assert value.item() == pytest.approx(0.5, abs=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_so_are_those_of_unequal_bins_in_either_type(dtype):
+    """A flat density, whose masses are rounded: the level is the distance from the lower end."""
+    edges = torch.from_numpy(np.random.default_rng(0).uniform(0.05, 1.05, 61).cumsum())
+    bins = RedshiftBins((edges - edges[0]) / (edges[-1] - edges[0]))
+    probs = bins.widths.to(dtype).log().softmax(-1)
+    assert probs.div(bins.widths.to(dtype)).unique().numel() > 1  # set apart
+    z_spec = torch.linspace(0.0, 1.0, 50, dtype=torch.float64)
+    value = credibility(probs.expand(50, -1), z_spec, bins, interval="highest_density")
+    torch.testing.assert_close(value, z_spec, rtol=0, atol=1e-6 if dtype == torch.float32 else 1e-9)
+
+
 @each_interval
 def test_a_truth_without_density_is_covered_by_level_one_only(interval):
     bins = RedshiftBins([0.0, 1.0, 2.0, 3.0])

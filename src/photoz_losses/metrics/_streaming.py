@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
@@ -142,7 +142,7 @@ class StreamingMetric(Metric):
 
 def _copied(result: Any) -> Any:
     """A result of copies: whoever changes it changes neither a state nor what was kept of it."""
-    if isinstance(result, Mapping):
+    if isinstance(result, dict):
         return type(result)({name: _copied(part) for name, part in result.items()})
     return result.clone() if isinstance(result, Tensor) else result
 
