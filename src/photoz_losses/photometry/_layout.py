@@ -39,7 +39,7 @@ class Layout:
 
     @property
     def chunks(self) -> int:
-        """Number of chunks of a finished table."""
+        """Number of chunks of a table that is, or once was, finished."""
         return -(-int(self.header["galaxies"]) // int(self.header["chunk"]))
 
     def row(self, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
