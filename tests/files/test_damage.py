@@ -218,6 +218,27 @@ def test_a_mark_beyond_a_finished_table_counts_as_no_chunk_of_it(tmp_path, stray
     assert same(read_table(path), expected)
 
 
+@pytest.mark.parametrize(
+    "name", ["zarr.json", "residual/zarr.json", "checksum/zarr.json", "z_spec/c/0", ".zgroup"]
+)
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path, name, damaged):
+    path = tmp_path / "t.zarr"
+    build(path)
+    expected = read_table(path)
+    (path / name).unlink(missing_ok=True)
+    os.mkfifo(path / name)
+    if damaged:
+        (path / "residual/c/1/0/0").unlink()
+    if name.endswith("zarr.json"):
+        for call in (read_table, build):
+            with pytest.raises(ValueError, match=rf"{path}.*no file .*{name}"):
+                call(path)
+    else:
+        build(path)
+        assert same(read_table(path), expected)
+
+
 def test_a_chunk_of_an_unfinished_table_that_lost_a_file_is_made_anew(tmp_path):
     def stops():
         yield SPECTRA[:4]

@@ -150,7 +150,7 @@ class Store(Layout):
             return self
         for name in (*schema(self.header), DONE, SUMS):
             self.check_description(name)
-        group = _zarr().open_group(self.path, mode="r+")
+        group = _zarr().open_group(self.path, mode="r+", zarr_format=3)
         for name in (*schema(self.header), DONE, SUMS):
             length = chunks if name in (DONE, SUMS) else galaxies
             group[name].resize((length, *group[name].shape[1:]))
@@ -188,7 +188,7 @@ class Store(Layout):
     def reopen(self) -> Self:
         """Take a damaged table for an unfinished one, in which the chunks that are whole stay."""
         header = _header.sealed(self.header | {"complete": False})
-        _zarr().open_group(self.path, mode="r+").update_attributes(header)
+        _zarr().open_group(self.path, mode="r+", zarr_format=3).update_attributes(header)
         return type(self)(self.path, header)
 
     def check_descriptions(self) -> None:
