@@ -1,8 +1,10 @@
 """Files that were cut short, or of which one bit is another: noticed, or the very same data."""
 
 import os
+import shutil
 import signal
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +23,12 @@ from files.written import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from photometry.galaxies import chunks, galaxies
 
 from photoz_losses.photometry import FluxTable
 
 ALL = [TABLE, NPZ, HDF5, SDSS]
+MORE = galaxies(9)
 FEW = settings(max_examples=25)
 SECONDS = 10  # that a read may take: what is damaged may hang a library within C
 
@@ -137,6 +141,102 @@ def test_what_is_lost_of_a_finished_table_is_made_anew(tmp_path, lost, how):
     assert same(read_table(path), expected)
     assert other.stat().st_mtime_ns == before  # what is whole stays
     assert [item.name for item in tmp_path.iterdir()] == ["t.zarr"]
+
+
+def stream_of(*numbers):
+    return iter([MORE[: numbers[0]], *(MORE[a:b] for a, b in pairwise(numbers))])
+
+
+OF_ANOTHER_LENGTH = {
+    "stream": (lambda: stream_of(9), "6 in the table at .*, 9 or more given: give those"),
+    "stream of parts": (lambda: stream_of(3, 6, 9), "9 or more given"),
+    "one more": (lambda: stream_of(7), "7 given"),
+    "one less": (lambda: stream_of(5), "5 given"),
+    "a chunk less": (lambda: stream_of(3), "3 given"),
+    "list": (lambda: [MORE[:9]], "6 in the table, 9 given"),
+    "shorter list": (lambda: [MORE[:3]], "6 in the table, 3 given"),
+}
+
+
+@pytest.mark.parametrize("lost", ["residual/c/1/0/0", "input_digest/c/1/0", "input_digest/c/1"])
+@pytest.mark.parametrize("name", OF_ANOTHER_LENGTH)
+def test_a_damaged_table_is_mended_with_as_many_galaxies_as_it_had(tmp_path, name, lost):
+    path, (source, says) = tmp_path / "t.zarr", OF_ANOTHER_LENGTH[name]
+    build(path, MORE[:6])
+    expected, files = read_table(path), chunks(path)
+    shutil.rmtree(path / lost) if (path / lost).is_dir() else (path / lost).write_bytes(b"")
+    for _ in range(2):  # the first may have taken the table up again, the second finds it so
+        with pytest.raises(ValueError, match=f"galaxies: .*{says}"):
+            build(path, source())
+        assert chunks(path).keys() <= files.keys()
+    build(path, MORE[:6])
+    assert same(read_table(path), expected)
+    assert chunks(path) == files
+
+
+@pytest.mark.parametrize(("length", "others"), [(5, 4), (4, 5), (8, 7), (7, 8), (5, 6)])
+def test_a_last_chunk_that_is_not_full_is_held_to_its_length_too(tmp_path, length, others):
+    path = tmp_path / "t.zarr"
+    build(path, MORE[:length])
+    files = chunks(path)
+    (path / "input_digest" / "c" / str((length - 1) // 3) / "0").unlink()
+    with pytest.raises(
+        ValueError, match=f"galaxies: {length} in the table .* {others} (or more )?given"
+    ):
+        build(path, stream_of(others))
+    build(path, stream_of(length))
+    assert chunks(path) == files
+
+
+@pytest.mark.parametrize("source", [stream_of(9), [MORE[:9]]], ids=["stream", "list"])
+def test_a_mend_that_was_stopped_goes_on_with_as_many_galaxies(tmp_path, source):
+    def stops():
+        yield MORE[:3]
+        raise KeyboardInterrupt
+
+    path = tmp_path / "t.zarr"
+    build(path, MORE[:6])
+    files = chunks(path)
+    (path / "residual/c/1/0/0").write_bytes(b"")
+    with pytest.raises(KeyboardInterrupt):
+        build(path, stops())
+    with pytest.raises(ValueError, match="galaxies: 6 in the table"):
+        build(path, source)
+    build(path, MORE[:6])
+    assert chunks(path) == files
+
+
+@pytest.mark.parametrize("stray", ["2", "02", "x", "700"])
+def test_a_mark_beyond_a_finished_table_counts_as_no_chunk_of_it(tmp_path, stray):
+    path = tmp_path / "t.zarr"
+    build(path)
+    expected = read_table(path)
+    shutil.copytree(path / "input_digest/c/1", path / "input_digest/c" / stray)
+    assert same(read_table(path), expected)
+    (path / "residual/c/1/0/0").unlink()
+    build(path)
+    assert same(read_table(path), expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["zarr.json", "residual/zarr.json", "checksum/zarr.json", "z_spec/c/0", ".zgroup"]
+)
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path, name, damaged):
+    path = tmp_path / "t.zarr"
+    build(path)
+    expected = read_table(path)
+    (path / name).unlink(missing_ok=True)
+    os.mkfifo(path / name)
+    if damaged:
+        (path / "residual/c/1/0/0").unlink()
+    if name.endswith("zarr.json"):
+        for call in (read_table, build):
+            with pytest.raises(ValueError, match=rf"{path}.*no file .*{name}"):
+                call(path)
+    else:
+        build(path)
+        assert same(read_table(path), expected)
 
 
 def test_a_chunk_of_an_unfinished_table_that_lost_a_file_is_made_anew(tmp_path):

@@ -97,6 +97,62 @@ def test_a_header_is_not_believed_even_with_its_checksum(table, changes, says):
         FluxTable.load(table)
 
 
+def of_another_type(value, name=""):
+    """What has not the type of this value of a header, or lacks or holds something that has not."""
+    legal = {"min_snr": [0.5], "cosmology": ["x"], "edge": [5]}.get(name, [])
+    for other in (None, True, 5, 0.5, "x", [], {}):
+        if type(other) is not type(value) and other not in legal:
+            yield other
+    if isinstance(value, dict) and name != "versions":
+        for key in value:
+            yield {k: v for k, v in value.items() if k != key}
+            yield from (value | {key: other} for other in of_another_type(value[key], key))
+    if isinstance(value, list):
+        entry = "" if name == "names" else "edge"
+        yield from ([other, *value[1:]] for other in of_another_type(value[0], entry))
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    path = tmp_path_factory.mktemp("one") / TABLE.name
+    build(path)
+    return path, json.loads((path / "zarr.json").read_text())
+
+
+FIELDS = ["bins", "filters", "wavelength", "denominator", "options", "dtype", "chunk", "versions",
+          "created", "complete", "galaxies", "clamped", "array_digest", "data_digest"]  # fmt: skip
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_each_field_of_a_header_has_its_type_or_is_refused(one, field):
+    table, document = one
+    header = document["attributes"]
+    assert {*header} == {*FIELDS, "format", "digest"}
+    headers = [header | {field: other} for other in of_another_type(header[field], field)]
+    headers += [{name: header[name] for name in header if name != field}]
+    for hostile in headers:
+        (table / "zarr.json").write_text(json.dumps(document | {"attributes": sealed(hostile)}))
+        for call in (FluxTable.load, build):
+            with pytest.raises(ValueError, match=rf"{table} is damaged.*no table: {field} missing"):
+                call(table)
+    assert len(headers) > 5
+
+
+@pytest.mark.parametrize("field", ["format", "chunk", "galaxies"])
+def test_an_unfinished_table_is_held_to_the_types_too(tmp_path, field):
+    def stops():
+        yield SPECTRA[:3]
+        raise KeyboardInterrupt
+
+    path = tmp_path / TABLE.name
+    with pytest.raises(KeyboardInterrupt):
+        build(path, stops())
+    rewritten(path, **{field: 2.0})
+    for call in (FluxTable.load, build):
+        with pytest.raises(ValueError, match=rf"{path} is damaged.*no table: {field}"):
+            call(path)
+
+
 def test_a_name_of_a_filter_is_no_path(table):
     filters = json.loads((table / "zarr.json").read_text())["attributes"]["filters"]
     rewritten(table, filters=filters | {"names": ["../../../etc/passwd", "/dev/zero"]})

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,16 @@ from pathlib import Path
 with runpy.run_path(sys.argv[1])["alone"](Path(sys.argv[2])):
     print("holds", flush=True)
     sys.stdin.readline()
+"""
+FORKS = """
+import os, runpy, signal, sys
+from pathlib import Path
+with runpy.run_path(sys.argv[1])["alone"](Path(sys.argv[2])):
+    fork = os.fork()
+    if fork:
+        print("holds", fork, sep="\\n", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    signal.pause()
 """
 BUILDS = """
 import sys, time
@@ -54,7 +65,8 @@ def process(code: str, *arguments: object) -> subprocess.Popen[str]:
 def told(path: Path, process: int) -> str:
     return (
         f"{path} is being built by process {process} on {socket.gethostname()}: wait until it "
-        f"has ended, then call again"
+        f"has ended, then call again; if it has, a process that it forked still holds {path}.lock: "
+        f"end that one"
     )
 
 
@@ -66,6 +78,23 @@ def test_a_builder_is_told_of_another_process(tmp_path):
         assert str(error.value) == told(path, other.pid)
         assert not path.exists()
         other.communicate("go on")
+    build(path)
+    assert [item.name for item in tmp_path.iterdir()] == ["t.zarr"]
+
+
+def test_a_fork_that_outlives_its_builder_holds_the_lock_until_it_ends(tmp_path):
+    path = tmp_path / "t.zarr"
+    with process(FORKS, _lock.__file__, path) as other:
+        fork = int(other.stdout.readline())
+        other.wait()
+        try:
+            with pytest.raises(BlockingIOError) as error:
+                build(path)
+        finally:
+            os.kill(fork, signal.SIGKILL)
+    assert str(error.value) == told(path, other.pid)
+    with (tmp_path / "t.zarr.lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # waits until the fork has ended
     build(path)
     assert [item.name for item in tmp_path.iterdir()] == ["t.zarr"]
 

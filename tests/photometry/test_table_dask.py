@@ -98,3 +98,14 @@ def test_two_processes_write_the_bytes_of_the_loop(loop, tmp_path):
     assert len(set(pids.values())) == 2
     assert chunks(tmp_path / "table.zarr") == chunks(loop)
     assert torch.equal(table.residual, kept.residual.half())
+
+
+def test_galaxies_too_many_for_a_damaged_table_spoil_nothing(client, tmp_path):
+    path = tmp_path / "table.zarr"
+    build(SPECTRA[:5], object_ids=None, path=path)
+    files = chunks(path)
+    (path / "input_digest" / "c" / "2" / "0").unlink()
+    with pytest.raises(ValueError, match=r"galaxies: 5 in the table at .*, 6 or more given"):
+        build(iter([SPECTRA]), object_ids=None, client=client, path=path)
+    build(SPECTRA[:5], object_ids=None, client=client, path=path)
+    assert chunks(path) == files

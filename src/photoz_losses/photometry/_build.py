@@ -111,8 +111,9 @@ def begun(path: Path, header: dict[str, Any], galaxies: int | None) -> Iterator[
 def _compared(path: Path, header: dict[str, Any], galaxies: int | None) -> Store:
     store = Store.open(path)
     found = differences(store.header, header)
-    if store.header["complete"] and galaxies not in (None, store.header["galaxies"]):
-        found.append(f"galaxies: {store.header['galaxies']} in the table, {galaxies} given")
+    stated = store.header.get("galaxies", galaxies)  # by one that is, or once was, finished
+    if galaxies not in (None, stated):
+        found.append(f"galaxies: {stated} in the table, {galaxies} given")
     if found:
         raise ValueError(
             f"{path} was begun as another table: {'; '.join(found)}. Give another path, or delete "
@@ -132,6 +133,12 @@ def fill(
     """Do what is not yet done: header, columns and fingerprints of the finished table.
 
     `galaxies`, their number if it is known beforehand, is for the progress bar.
+
+    Raises
+    ------
+    ValueError
+        If the galaxies are others than those of a chunk that is done, or not as many as the store
+        says that it has; before any of them is written.
     """
     kept: dict[int, tuple[Chunk, bytes]] = {}
     total = 0
@@ -214,13 +221,9 @@ def _call(work: Work, piece: Piece) -> Chunk | None:
 
 def _is_done(store: Store, piece: Piece) -> bool:
     """Whether the chunk is done and undamaged; ValueError where it is that of other galaxies."""
-    found = store.digest(piece.number)
     first = piece.number * store.header["chunk"]
-    if found is None and store.header["complete"]:
-        raise ValueError(
-            f"galaxies: {store.header['galaxies']} in the table at {store.path}, which is "
-            f"complete; more given: build another table"
-        )
+    store.check_count(first + len(piece), are_all=len(piece) < store.header["chunk"])
+    found = store.digest(piece.number)
     if found not in (None, piece.digest):
         raise ValueError(
             f"galaxies {first} to {first + len(piece) - 1}, from {piece.ids[0]} on: ids, redshifts "

@@ -15,6 +15,33 @@ from photoz_losses.photometry.synthetic import SyntheticPhotometry
 
 FORMAT = 2  # of the table on disk; another one is refused
 PACKAGES = ("photoz-losses", "torch", "numpy", "speclite", "zarr")
+NUMBERS, NOTHING = (int, float), type(None)
+# types of JSON: of each field, of all entries of a list, of what a mapping must have
+FIELDS: dict[str, Any] = {
+    "format": int,
+    "bins": [NUMBERS],
+    "filters": {
+        "names": [str],
+        "digest": str,
+        "wavelengths": [[NUMBERS]],
+        "responses": [[NUMBERS]],
+    },
+    "wavelength": {"pixels": int, "first": float, "last": float, "digest": str},
+    "denominator": str,
+    "options": {
+        "quadrature": str,
+        "min_coverage": float,
+        "min_snr": (float, NOTHING),
+        "dimming": str,
+        "cosmology": (str, NOTHING),
+    },
+    "dtype": str,
+    "chunk": int,
+    "versions": dict,
+    "created": str,
+    "complete": bool,
+}
+ENDS = {"galaxies": int, "clamped": int, "array_digest": str, "data_digest": str}  # once finished
 
 
 def describe(
@@ -58,16 +85,31 @@ def check(header: Mapping[str, Any]) -> None:
     """ValueError unless the header is whole, by its checksum, and what a table can be read by."""
     if header.get("digest") != sealed(header)["digest"]:
         raise ValueError("its header is not what was written, by its checksum")
+    once_finished = header.get("complete") or not ENDS.keys().isdisjoint(header)
+    kinds = FIELDS | ENDS if once_finished else FIELDS
+    wrong = [name for name in kinds if not _is(header.get(name), kinds[name])]
     try:
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} missing, or of another type than build writes")
         RedshiftBins(header["bins"])
         read_filters(header)
-        counts = [header["chunk"], *([header["galaxies"]] if header["complete"] else [])]
-        sizes = all(isinstance(count, int) and 0 < count < 2**40 for count in counts)
-        options = isinstance(header["options"], dict) and "min_snr" in header["options"]
-        if not (sizes and options and header["dtype"] in ("float16", "float32")):
-            raise ValueError("chunk, galaxies, options or dtype")
-    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        counts = [header["chunk"], header.get("galaxies", 1)]
+        sizes = all(0 < count < 2**40 for count in counts)
+        if not (sizes and header["dtype"] in ("float16", "float32")):
+            raise ValueError("chunk, galaxies or dtype")
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"its header describes no table: {error}") from None
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON has these types throughout; a bool is no int."""
+    if isinstance(kind, dict):
+        return isinstance(value, dict) and all(
+            name in value and _is(value[name], rest) for name, rest in kind.items()
+        )
+    if isinstance(kind, list):
+        return isinstance(value, list) and all(_is(entry, kind[0]) for entry in value)
+    return type(value) in (kind if isinstance(kind, tuple) else (kind,))
 
 
 def filters_entry(filters: FilterSet) -> dict[str, Any]:

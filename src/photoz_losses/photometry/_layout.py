@@ -39,7 +39,7 @@ class Layout:
 
     @property
     def chunks(self) -> int:
-        """Number of chunks of a finished table."""
+        """Number of chunks of a table that is, or once was, finished."""
         return -(-int(self.header["galaxies"]) // int(self.header["chunk"]))
 
     def row(self, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -109,6 +109,8 @@ def within(folder: Path, path: Path) -> Path:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The mapping in a file; ValueError where it holds anything else."""
+    if not path.is_file():  # a pipe would never end
+        raise FileNotFoundError(f"no file {path}")
     try:
         found = json.loads(path.read_text())
     except RecursionError:

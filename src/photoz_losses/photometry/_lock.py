@@ -19,12 +19,13 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what some network d
 def alone(path: Path) -> Iterator[bool]:
     """Hold ``<name>.lock`` beside `path`; False where the disk knows no locks, to keep others out.
 
-    The system lets go of it when the process ends, however it ends: none is ever stale.
+    The system lets go of it when the process, and all that it forked while it held it, have ended,
+    however they end: until then a fork holds it too.
 
     Raises
     ------
     BlockingIOError
-        If another process holds it; names that process.
+        If another process holds it; names that process, also where it is dead and its fork lives.
     FileExistsError
         If a file of that name is there which is no lock.
     """
@@ -72,7 +73,8 @@ def _locked(file: Path, path: Path) -> tuple[int, bool]:
         holder = os.read(descriptor, 300).decode(errors="replace") or "another process"
         os.close(descriptor)
         raise BlockingIOError(
-            f"{path} is being built by {holder}: wait until it has ended, then call again"
+            f"{path} is being built by {holder}: wait until it has ended, then call again; if it "
+            f"has, a process that it forked still holds {file}: end that one"
         ) from None
     except OSError as error:
         if error.errno not in NO_LOCKS:

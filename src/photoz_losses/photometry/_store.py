@@ -1,6 +1,7 @@
 """A table of residuals on disk: Zarr whose chunks are raw bytes, to be mapped as they are."""
 
 import json
+import math
 import os
 import secrets
 import shutil
@@ -119,13 +120,27 @@ class Store(Layout):
 
     @property
     def finished(self) -> int:
-        """Number of chunks that are done."""
-        return sum(1 for _ in self.path.glob(f"{DONE}/c/*/0"))
+        """Number of chunks that are done; of none beyond the table, if it says where it ends."""
+        names = [mark.parent.name for mark in self.path.glob(f"{DONE}/c/*/0")]
+        numbers = {int(name) for name in names if name.isdecimal()}
+        end = self.chunks if "galaxies" in self.header else math.inf
+        return sum(number < end for number in numbers)
+
+    def check_count(self, galaxies: int, *, are_all: bool) -> None:
+        """ValueError where these, or these and more, are not as many as the header says."""
+        stated = self.header.get("galaxies", galaxies)
+        if galaxies > stated or (are_all and galaxies < stated):
+            given = f"{galaxies} given" if are_all else f"{galaxies} or more given"
+            raise ValueError(
+                f"galaxies: {stated} in the table at {self.path}, {given}: give those that it was "
+                f"built from, or build another table"
+            )
 
     def finish(self, galaxies: int) -> Self:
         """Give the arrays their length, then say that the table is complete; once."""
+        self.check_count(galaxies, are_all=True)
         chunks = -(-galaxies // self.header["chunk"])
-        if self.finished != chunks or galaxies != self.header.get("galaxies", galaxies):
+        if self.finished != chunks:
             raise ValueError(
                 f"galaxies: {galaxies} given, {chunks} chunks; {self.path} has {self.finished}. If "
                 f"these are fewer than it was begun with, give all, or build another table; if "
@@ -135,7 +150,7 @@ class Store(Layout):
             return self
         for name in (*schema(self.header), DONE, SUMS):
             self.check_description(name)
-        group = _zarr().open_group(self.path, mode="r+")
+        group = _zarr().open_group(self.path, mode="r+", zarr_format=3)
         for name in (*schema(self.header), DONE, SUMS):
             length = chunks if name in (DONE, SUMS) else galaxies
             group[name].resize((length, *group[name].shape[1:]))
@@ -173,7 +188,7 @@ class Store(Layout):
     def reopen(self) -> Self:
         """Take a damaged table for an unfinished one, in which the chunks that are whole stay."""
         header = _header.sealed(self.header | {"complete": False})
-        _zarr().open_group(self.path, mode="r+").update_attributes(header)
+        _zarr().open_group(self.path, mode="r+", zarr_format=3).update_attributes(header)
         return type(self)(self.path, header)
 
     def check_descriptions(self) -> None:

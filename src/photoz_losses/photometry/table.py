@@ -167,7 +167,7 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         FileNotFoundError
             If a file in ``spectra`` is missing.
         BlockingIOError
-            If another process is building the table at `path`.
+            If another process is building the table at `path`, or one that it forked lives on.
         OSError
             If the disk is full or the folder read-only: what is finished stays, and the same call
             goes on later.
