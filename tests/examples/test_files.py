@@ -134,6 +134,20 @@ def test_what_has_a_checksum_is_compared_with_it(tmp_path, place):
         read(path)
 
 
+def test_a_card_whose_quote_is_another_character_is_refused(tmp_path):
+    """astropy's own error for it is no ValueError."""
+    write, read = FILES["cutouts"]
+    path = write(tmp_path)
+    content = bytearray(path.read_bytes())
+    opened = content.index(b"'", content.index(b"DATASUM ="))
+    content[content.index(b"'", opened + 1)] ^= 0x80
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match=f"{path} is damaged"):
+            read(path)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_not_there_is_named(tmp_path, name):
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
