@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import cached_arrays
 import h5py
 import numpy as np
 import rendering
@@ -70,6 +71,7 @@ class Galaxies(Photometry):
     image: Tensor
 
 
+ARRAYS = tuple(field.name for field in fields(Galaxies))
 AnyGalaxies = TypeVar("AnyGalaxies", bound=Photometry)
 
 
@@ -98,7 +100,7 @@ def load_galaxies(
     workers: int | None = None,
     progress: bool = True,
 ) -> Galaxies:
-    """Read and draw ``n_galaxies``, or take them from the cache.
+    """Read and draw ``n_galaxies``, or take them from the cache; ValueError if that is damaged.
 
     Galaxy k is the same for any ``n_galaxies``, any ``seeing`` (in units of the usual one) and any
     number of ``workers`` (default: one for each core). ``cache``: folder, default
@@ -114,9 +116,20 @@ def load_galaxies(
         looks = np.column_stack([catalogue["row"], magnitude[:, 2], colour, arcsec_per_kpc])
         flux = catalogue["MODELFLUX"]
         image = rendering.draw_all(looks, flux, seed, workers, progress, seeing)
-        _write(path, Galaxies(**vars(photometry), image=torch.from_numpy(image)))
+        write(path, Galaxies(**vars(photometry), image=torch.from_numpy(image)))
+    return read(path)
+
+
+def write(path: Path, galaxies: Galaxies) -> None:
+    """Write a file of the cache."""
+    cached_arrays.write(path, {name: getattr(galaxies, name).numpy() for name in ARRAYS})
+
+
+def read(path: Path) -> Galaxies:
+    """Read a file of the cache; ValueError if it is not what was written, by its checksum."""
+    cached_arrays.check(path, ARRAYS)
     with h5py.File(path) as file:
-        return Galaxies(**{f.name: torch.from_numpy(file[f.name][()]) for f in fields(Galaxies)})
+        return Galaxies(**{name: torch.from_numpy(file[name][()]) for name in ARRAYS})
 
 
 def cache_path(
@@ -124,27 +137,17 @@ def cache_path(
 ) -> Path:
     """Where the rendered set lies; the name carries a hash of everything that shapes it.
 
-    That is the source of this file and of ``rendering.py``, and the packages that they lean on.
+    That is the source of this file, of ``rendering.py`` and of ``cached_arrays.py``, and the
+    packages that they lean on: what other sources wrote, such as files without a checksum, is not
+    read.
     """
     packages = [f"{name} {version(name)}" for name in ("kcorrect", "galsim", "astropy")]
-    sources = [Path(module).read_text() for module in (__file__, rendering.__file__)]
+    modules = (__file__, rendering.__file__, cached_arrays.__file__)
+    sources = [Path(module).read_text() for module in modules]
     recipe = json.dumps([n_galaxies, seed, seeing, *packages, *sources])
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     default = os.environ.get("PHOTOZ_LOSSES_CACHE") or Path.home() / ".cache" / "photoz_losses"
     return Path(cache or default) / f"galaxies_{n_galaxies or 'all'}_{digest}.h5"
-
-
-def _write(path: Path, galaxies: Galaxies) -> None:
-    """Under another name first, so that a killed run leaves no half file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with h5py.File(partial, "w") as file:
-            for f in fields(galaxies):
-                file[f.name] = getattr(galaxies, f.name).numpy()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _columns(name: str, columns: Sequence[str]) -> list[Array]:

@@ -10,13 +10,14 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from astropy.io.fits import VerifyError
 from numpy.typing import NDArray
 from torch import Tensor
 
 DAMAGE = (  # what h5py, zipfile and astropy raise where bytes are not as they should be
     *(OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError),
     *(RuntimeError, MemoryError, SyntaxError, NotImplementedError, UserWarning),
-    *(BadZipFile, TokenError),
+    *(BadZipFile, TokenError, VerifyError),
 )
 
 

@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import checkpoints
+import galaxies
 import h5py
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from astropy.io import fits
 from config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from readers import Cutouts, Hayat, Pasquet
+from readers import Cutouts, Hayat, Pasquet, Rendered
 from study import work
 
 FEW = settings(max_examples=20)
@@ -58,7 +59,23 @@ def write_run(folder: Path) -> Path:
     return folder / "run.json"
 
 
-def galaxies(reader) -> list:
+def write_cache(folder: Path) -> Path:
+    path = galaxies.cache_path(2, 0, folder)
+    rows = torch.from_numpy(IMAGES).flatten(1)
+    columns = {name: rows[:, k].clone() for k, name in enumerate(galaxies.ARRAYS)}
+    more = {"image": torch.from_numpy(IMAGES), "spectrum": rows, "row": torch.arange(2)}
+    more |= {"wavelength": torch.arange(1.0, 1 + rows.shape[1])}
+    galaxies.write(path, galaxies.Galaxies(**columns | more))
+    return path
+
+
+def rendered(path: Path) -> list:
+    reader = Rendered(2, cache=path.parent)
+    spectra = reader.spectra(torch.arange(2))
+    return [*items(reader), spectra.flux.tolist(), spectra.wavelength.tolist()]
+
+
+def items(reader) -> list:
     return [
         (g.image.tolist(), g.ebv.item(), g.z_spec.item(), g.id)
         for g in map(reader.__getitem__, range(2))
@@ -66,9 +83,11 @@ def galaxies(reader) -> list:
 
 
 FILES = {
-    "pasquet": (write_pasquet, lambda path: galaxies(Pasquet(path))),
-    "hayat": (write_hayat, lambda path: galaxies(Hayat(path, side=8))),
-    "cutouts": (write_cutouts, lambda path: galaxies(Cutouts(path.with_name("table.csv"), side=8))),
+    "pasquet": (write_pasquet, lambda path: items(Pasquet(path))),
+    "hayat": (write_hayat, lambda path: items(Hayat(path, side=8))),
+    "cutouts": (write_cutouts, lambda path: items(Cutouts(path.with_name("table.csv"), side=8))),
+    "rendered": (write_cache, rendered),
+    "cache": (write_cache, lambda path: [x.tolist() for x in vars(galaxies.read(path)).values()]),
     "checkpoint": (write_checkpoint, lambda path: str(checkpoints.load(path))),
     "run": (write_run, work.read),
 }
@@ -134,7 +153,21 @@ def test_what_has_a_checksum_is_compared_with_it(tmp_path, place):
         read(path)
 
 
-@pytest.mark.parametrize("name", FILES)
+def test_a_card_whose_quote_is_another_character_is_refused(tmp_path):
+    """astropy's own error for it is no ValueError."""
+    write, read = FILES["cutouts"]
+    path = write(tmp_path)
+    content = bytearray(path.read_bytes())
+    opened = content.index(b"'", content.index(b"DATASUM ="))
+    content[content.index(b"'", opened + 1)] ^= 0x80
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match=f"{path} is damaged"):
+            read(path)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "rendered"])  # is drawn
 def test_what_is_not_there_is_named(tmp_path, name):
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         FILES[name][1](tmp_path / "none.npz")
@@ -212,26 +245,76 @@ def test_a_configuration_holds_plain_values(tmp_path, payload, text, says):
         Config.read(path)
 
 
-@pytest.mark.parametrize("kind", ["external", "soft", "storage", "virtual", "group"])
+@pytest.mark.parametrize("read", ["rendered", "cache"])
+@pytest.mark.parametrize("name", ["image", "z_spec"])
+def test_a_bit_of_a_cached_array_that_is_another_is_noticed(tmp_path, read, name):
+    path = write_cache(tmp_path)
+    with h5py.File(path) as file:
+        place = file[name].id.get_offset()
+    content = bytearray(path.read_bytes())
+    content[place + 3] ^= 0x40
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path} is damaged .*checksum.*: delete it, to have it"):
+        FILES[read][1](path)
+
+
+@pytest.mark.parametrize("read", ["rendered", "cache"])
+def test_a_cache_without_a_checksum_is_refused(tmp_path, read):
+    path = write_cache(tmp_path)
+    with h5py.File(path, "a") as file:
+        del file.attrs["sha256"]
+    with pytest.raises(ValueError, match=f"{path} is damaged .*no attribute sha256.*: delete it"):
+        FILES[read][1](path)
+
+
+def put(file: h5py.File, name: str, kind: str, other: Path) -> None:
+    """Something that is no array of numbers within the file, in one piece."""
+    if kind == "external":
+        file[name] = h5py.ExternalLink(other.name, "/secret")
+    elif kind == "soft":
+        file[name] = h5py.SoftLink("/specz_redshift")
+    elif kind == "storage":
+        raw = [(str(other), 0, 16)]
+        file.create_dataset(name, shape=(2,), dtype="f8", external=raw)
+    elif kind == "virtual":
+        layout = h5py.VirtualLayout(shape=(2,), dtype="f8")
+        layout[:] = h5py.VirtualSource(str(other), "secret", shape=(2,))
+        file.create_virtual_dataset(name, layout)
+    elif kind == "group":
+        file.create_group(name)
+    elif kind == "chunks":
+        file.create_dataset(name, data=np.zeros(2), chunks=(1,))
+    elif kind == "pickle":
+        file[name] = np.array([pickle.dumps(STATE)] * 2)
+    else:
+        file.create_dataset(name, shape=(2, 2**40), dtype="f4")  # never written
+
+
+HOSTILE = ["external", "soft", "storage", "virtual", "group"]
+
+
+@pytest.mark.parametrize("read", ["rendered", "cache"])
+@pytest.mark.parametrize("kind", [*HOSTILE, "chunks", "pickle", "vast"])
+def test_a_cache_of_something_else_is_refused(tmp_path, kind, read):
+    path = write_cache(tmp_path)
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["secret"] = LABELS["z"]
+    with h5py.File(path, "a") as file:
+        del file["ebv"]
+        put(file, "ebv", kind, tmp_path / "other.h5")
+    says = "is no array" if kind in ("external", "soft", "group") else "does not lie in|must be of"
+    with pytest.raises(ValueError, match=f"{path} is damaged .ebv ({says})"):
+        FILES[read][1](path)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
 def test_hdf5_that_lies_elsewhere_is_refused(tmp_path, kind):
     path = write_hayat(tmp_path)
     with h5py.File(tmp_path / "other.h5", "w") as other:
         other["secret"] = LABELS["z"]
     with h5py.File(path, "a") as file:
         del file["e_bv"]
-        if kind == "external":
-            file["e_bv"] = h5py.ExternalLink("other.h5", "/secret")
-        elif kind == "soft":
-            file["e_bv"] = h5py.SoftLink("/specz_redshift")
-        elif kind == "storage":
-            raw = [(str(tmp_path / "other.h5"), 0, 16)]
-            file.create_dataset("e_bv", shape=(2,), dtype="f8", external=raw)
-        elif kind == "virtual":
-            layout = h5py.VirtualLayout(shape=(2,), dtype="f8")
-            layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "secret", shape=(2,))
-            file.create_virtual_dataset("e_bv", layout)
-        else:
-            file.create_group("e_bv")
+        put(file, "e_bv", kind, tmp_path / "other.h5")
     with pytest.raises(ValueError, match=r"a\.h5: e_bv is no array of this file"):
         Hayat(path, side=8)
 

@@ -284,6 +284,22 @@ def test_a_table_whose_description_is_damaged_is_not_taken_up_again(tmp_path):
             call(path)
 
 
+@pytest.mark.parametrize("card", ["DATASUM", "TTYPE1", "TFORM1"])
+def test_a_card_whose_quote_is_another_character_is_refused(tmp_path, card):
+    """astropy's own error for it is no ValueError."""
+    path = tmp_path / "spec-1.fits"
+    write_sdss(path, checksum=card == "DATASUM")
+    content = bytearray(path.read_bytes())
+    opened = content.index(b"'", content.index(f"{card:8}=".encode(), 2880))
+    content[content.index(b"'", opened + 1)] ^= 0x80
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for read in (read_sdss, lambda path: build(None, [path])):
+            with pytest.raises(ValueError, match=rf"{path} is no whole SDSS spectrum"):
+                read(path)
+
+
 def test_sdss_files_without_checksums_are_read_where_a_flux_is_another(tmp_path):
     """What is not noticed, in SDSS's own files: documented, and held here."""
     write_sdss(tmp_path / "a.fits", checksum=False)

@@ -375,7 +375,7 @@ def _read_file(path: Path) -> _File:
                     np.asarray(table[name], dtype=np.float32) for name in ("flux", "ivar")
                 )
                 z = float(summary["Z"][0])
-    except DAMAGE as error:
+    except (*DAMAGE, fits.VerifyError) as error:
         raise ValueError(
             f"{path} is no whole SDSS spectrum (HDU 1 with loglam, flux, ivar; HDU 2 with Z): "
             f"{error}"
