@@ -219,6 +219,28 @@ def test_casts_move_the_grid_but_do_not_round_it():
     assert not bins.state_dict()
 
 
+def test_memory_that_holds_nothing_never_becomes_the_grid():
+    """``to_empty``, as deferred initialization calls it: the grid is in no ``state_dict``."""
+    bins = RedshiftBins.uniform(0.0, 0.4, 180)
+    edges = bins.edges.clone()
+    torch.nn.Sequential(bins).to_empty(device="cpu")
+    assert torch.equal(bins.edges, edges)
+    lost = torch.nn.Sequential(bins).to("meta")
+    with pytest.raises(RuntimeError, match=r"on the meta device, which keeps no values.*new one"):
+        lost.to_empty(device="cpu")
+
+
+def test_a_grid_that_was_cast_past_to_is_refused():
+    """As FSDP's mixed precision casts buffers."""
+    bins = RedshiftBins.uniform(0.0, 0.4, 180)
+    bins.edges.data = bins.edges.data.bfloat16()
+    for call in (bins.read_logits, lambda x: bins.mean(x.softmax(-1))):
+        with pytest.raises(
+            TypeError, match=r"must stay in float64, got torch.bfloat16.*buffer_dty"
+        ):
+            call(torch.randn(2, 180))
+
+
 def test_to_moves_every_buffer():
     bins = RedshiftBins.uniform(0.0, 0.4, 4).to("meta")
     assert {buffer.device.type for buffer in bins.buffers()} == {"meta"}

@@ -256,5 +256,26 @@ def test_fit_takes_any_leading_shape_and_keeps_no_graph(calibration):
     ],
 )
 def test_what_no_fit_gives_is_not_loaded(kind, state):
-    with pytest.raises(ValueError, match="state_dict holds what no fit gives"):
-        kind(RedshiftBins.uniform(0.0, 0.4, 4)).load_state_dict(state)
+    fresh, known = kind(RedshiftBins.uniform(0.0, 0.4, 4)), fitted(kind)
+    logits = torch.randn(3, 100, generator=torch.Generator().manual_seed(0))
+    expected = known(logits)
+    for module in (fresh, known):
+        for options in ({}, {"assign": True}):
+            with pytest.raises(ValueError, match="state_dict holds what no fit gives"):
+                module.load_state_dict(state, **options)
+    with pytest.raises(RuntimeError, match="not fitted"):
+        fresh(torch.zeros(1, 4))
+    assert torch.equal(known(logits), expected)
+
+
+@pytest.mark.parametrize("change", [{"values": None}, {"values": torch.zeros(3)}])
+@pytest.mark.parametrize("strict", [True, False])
+def test_half_of_a_fit_is_not_loaded(change, strict):
+    """Other knots with the values that were there would be a map that nobody fitted."""
+    known = fitted(PITRecalibration)
+    logits = torch.randn(3, 100, generator=torch.Generator().manual_seed(0))
+    expected = known(logits)
+    other = {name: value**2 for name, value in known.state_dict().items()} | change
+    with pytest.raises((RuntimeError, ValueError), match=r"values|no fit gives"):
+        known.load_state_dict({k: v for k, v in other.items() if v is not None}, strict=strict)
+    assert torch.equal(known(logits), expected)

@@ -51,6 +51,12 @@ def test_qp_gives_the_pdf_and_the_cdf_of_the_bins(qp, case):
     np.testing.assert_allclose(density, bins.density(probs), rtol=1e-12)
 
 
+def test_what_qp_got_may_be_changed(qp):
+    bins = RedshiftBins([0.0, 0.1, 0.4])
+    to_qp(torch.tensor([[0.5, 0.5]]), bins).metadata["bins"] *= 2
+    assert bins.edges.tolist() == [0.0, 0.1, 0.4]
+
+
 @given(st.data())
 def test_there_and_back_keeps_every_mass(qp, data):
     bins = data.draw(redshift_bins())

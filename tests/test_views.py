@@ -588,8 +588,9 @@ def test_extra_inputs_in_containers_go_along_with_their_images():
 def test_average_views_refuses_a_part_in_training_mode():
     model, (images, ebv) = network(), batch()
     model.body[1].train()
-    with pytest.raises(ValueError, match=r"training mode.*call model.eval\(\) first"):
-        average_views(model, images, None, ebv)
+    for call in (model, model.forward):
+        with pytest.raises(ValueError, match=r"training mode.*call model.eval\(\) first"):
+            average_views(call, images, None, ebv)
 
 
 @pytest.mark.parametrize("softmax", [nn.Softmax(-1), nn.LogSoftmax(-1)])

@@ -198,6 +198,7 @@ class RedshiftBins(Float64Module):
 
     def _on_bins(self, name: str, value: Tensor) -> Tensor:
         """`value` in at least float32, with one entry a bin along its last dimension."""
+        self._refuse_rounded("edges")
         value = _check.at_least_single(name, value)
         if value.ndim == 0 or value.shape[-1] != len(self):
             raise self._not_on_bins(name, value)

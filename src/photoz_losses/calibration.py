@@ -59,10 +59,22 @@ class _Calibration(Float64Module):
             raise ValueError("logits must not hold NaN: drop those galaxies")
         return log_probs, z_spec
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._fitted = not any(bool(x.isnan().any()) for x in self.buffers(recurse=False))
-        if self._fitted and not self._is_sound():
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """All that was learned, or none of it: what is refused leaves the fit that was there."""
+        before = {name: buffer.clone() for name, buffer in self.named_buffers(recurse=False)}
+        found, complaints = [name for name in before if prefix + name in state_dict], args[-1]
+        earlier = len(complaints)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        fitted = not any(bool(x.isnan().any()) for x in self.buffers(recurse=False))
+        whole = len(found) in (0, len(before)) and len(complaints) == earlier
+        if whole and (not fitted or self._is_sound()):
+            self._fitted = fitted
+            return
+        for name, buffer in before.items():
+            setattr(self, name, buffer)
+        if len(complaints) == earlier:  # or torch tells them in the end
             raise ValueError(
                 f"state_dict holds what no fit gives a {type(self).__name__}: fit it again"
             )

@@ -283,7 +283,8 @@ def average_views(
     """
     check_images(images, square=views is None)
     _check.calls("model", model)
-    inner = getattr(model, "_orig_mod", model)  # a compiled one's own mode may be another
+    inner = getattr(model, "__self__", model)  # of a method
+    inner = getattr(inner, "_orig_mod", inner)  # a compiled one's own mode may be another
     if isinstance(inner, nn.Module) and any(part.training for part in inner.modules()):
         raise ValueError(
             "model is in training mode, in which BatchNorm learns from these images and dropout "

@@ -728,6 +728,10 @@ WEIGHTINGS = [
         "ReLoBRaLo",
         ("logits", "z_spec"),
         build=lambda: Weighed(ReLoBRaLo(["ce", "crps"])),
+        excused=dict.fromkeys(
+            ("vmap_is_the_loop", "grad_of_func"),
+            "keeps its progress in buffers as it trains, to which torch.func lets nobody write",
+        ),
     ),
     Entry(
         "gradient_norms",
@@ -738,6 +742,8 @@ WEIGHTINGS = [
         excused={
             "compiles_whole_as_well": "calls torch.autograd.grad, not for a compiled step",
             "runs_on_fake_cuda": "torch's backward asks for a device that is really there",
+            "vmap_is_the_loop": "calls torch.autograd.grad, which torch.func cannot go through",
+            "grad_of_func": "calls torch.autograd.grad, which torch.func cannot go through",
         },
     ),
 ]

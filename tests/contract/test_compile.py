@@ -97,7 +97,7 @@ def test_compiles_whole_with_inductor(entry):
     compiled_is_eager(entry, "inductor")
 
 
-@law(*PROMISED, dear=of_option)
+@law(*PROMISED, "weighting", dear=of_option)
 def test_vmap_is_the_loop(entry):
     values = arguments(entry)
     module, two = module_of(entry), [torch.stack([x, x.flip(0)]) for x in values]
@@ -112,7 +112,7 @@ def test_vmap_is_the_loop(entry):
     copy.deepcopy(module)  # keeps no tensor of torch.func
 
 
-@law(*PROMISED, dear=of_option)
+@law(*PROMISED, "weighting", dear=of_option)
 def test_grad_of_func(entry):
     first, *others = arguments(entry)
     module = module_of(entry)

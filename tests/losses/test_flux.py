@@ -278,6 +278,18 @@ def test_band_weights_of_every_size_that_float32_holds_have_a_loss(scale, varian
     torch.testing.assert_close(got, expected, rtol=1e-6 if scale > 1e-40 else 1e-2, atol=0.0)
 
 
+def test_a_negative_weight_that_no_check_saw_gives_no_loss():
+    weight = torch.tensor([[1.0, -0.9, 0.5], [1.0, 0.5, 0.0]])
+    residual = torch.linspace(-1.0, 1.0, 24).reshape(2, 4, 3)
+
+    def each(logits, residual, weight):
+        return flux_loss(logits, residual, weight, reduction="none")
+
+    values = torch.func.vmap(each)(LOGITS, residual, weight)
+    assert values.isnan().tolist() == [True, False]
+    torch.testing.assert_close(values[1], each(LOGITS, residual, weight.abs())[1])
+
+
 @pytest.mark.parametrize("scale", [1e-60, 1e60])
 def test_float64_weights_beside_float32_logits_keep_their_ratios(scale):
     logits = torch.tensor([[0.5, -1.0, 2.0, 0.0]])

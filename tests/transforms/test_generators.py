@@ -2,16 +2,16 @@
 
 import copy
 import pickle
+from multiprocessing.reduction import ForkingPickler
 
 import pytest
 import torch
 import torch.distributed as dist
 from ranks import needs_gloo, on_ranks
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
+from transforms.views import IMAGE, Views
 
 from photoz_losses.transforms import RandomDihedral, RandomRotation, ResampleBackground
-
-IMAGE = torch.arange(3 * 9 * 9, dtype=torch.float32).reshape(3, 9, 9).sin()
 
 
 def transforms():
@@ -21,19 +21,6 @@ def transforms():
         "rotation": RandomRotation(3, generator=torch.Generator().manual_seed(1)),
         "background": ResampleBackground(generator=torch.Generator().manual_seed(1)),
     }
-
-
-class Views(Dataset):
-    """Eight times the same image, each time seen anew: all that differs is the draw."""
-
-    def __init__(self, view):
-        self.view = view
-
-    def __len__(self):
-        return 8
-
-    def __getitem__(self, index):
-        return self.view(IMAGE.expand(16, -1, -1, -1))
 
 
 def two_epochs(name, **options):
@@ -57,11 +44,28 @@ def test_workers_and_epochs_draw_their_own_and_a_second_run_the_same(name, persi
 
 
 @pytest.mark.parametrize("name", ["dihedral", "rotation", "background"])
-def test_modules_pickle_with_their_generator_for_spawned_workers(name):
+def test_modules_pickle_with_their_generator(name):
     module = transforms()[name]
-    for twin in (pickle.loads(pickle.dumps(module)), copy.deepcopy(module)):
+    sent = ForkingPickler.dumps(module)  # to a spawned worker
+    assert b"rebuild_storage" not in bytes(sent)  # whose memory it would find closed
+    twins = pickle.loads(pickle.dumps(module)), copy.deepcopy(module), pickle.loads(sent)
+    for twin in twins:
         expected = transforms()[name](IMAGE[None])
         assert torch.equal(twin(IMAGE[None]), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("name", ["dihedral", "rotation", "background"])
+def test_workers_that_are_not_forked_draw_as_forked_ones(name, method):
+    assert torch.equal(two_epochs(name, multiprocessing_context=method), two_epochs(name))
+
+
+def test_a_generator_that_two_share_is_still_shared_when_sent():
+    generator = torch.Generator().manual_seed(1)
+    both = [RandomDihedral(generator), RandomRotation(generator=generator)]
+    one, other = pickle.loads(ForkingPickler.dumps(both))
+    assert one.generator is other.generator
 
 
 def test_a_rank_above_zero_draws_its_own_from_the_same_state(monkeypatch):

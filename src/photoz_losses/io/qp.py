@@ -55,7 +55,7 @@ def to_qp(probs: Tensor, bins: RedshiftBins) -> Any:
         probs = probs / probs.sum(-1, keepdim=True)
     if not len(probs):
         raise ValueError("probs is empty: qp holds no ensemble without densities")
-    edges, density = _check.array("edges", bins.edges), _check.array("probs", probs / bins.widths)
+    edges, density = _check.numbers("edges", bins.edges), _check.array("probs", probs / bins.widths)
     return qp.Ensemble(qp.hist, data={"bins": edges, "pdfs": density, "norm": False})
 
 

@@ -113,11 +113,14 @@ def _shares(weight: Tensor, bands: Sequence[int], dtype: torch.dtype) -> Tensor:
     weight = _check.floating("band_weight", weight)
     weight = weight.to(torch.promote_types(weight.dtype, dtype))  # only ratios have to fit `dtype`
     _check.same_shape("band_weight", weight, bands, "the batch x bands")
-    if _check.can_read_free(weight) and not bool(((weight >= 0) & weight.isfinite()).all()):
+    if not _check.can_read_free(weight):
+        weight = torch.where(weight < 0, torch.nan, weight)
+    elif not bool(((weight >= 0) & weight.isfinite()).all()):
         raise ValueError(
             f"band_weight must not be negative, NaN or infinite, got {_check.span(weight)}: "
             f"0 switches a band off"
         )
+        weight = torch.where(weight < 0, torch.nan, weight)
     largest = weight.detach().amax(-1, keepdim=True)  # first, so that no sum overflows
     weight = weight / torch.where(largest == 0, 1.0, largest)
     total = weight.sum(-1, keepdim=True)

@@ -140,9 +140,10 @@ class ReLoBRaLo(_OfTerms, Float64Module):
     term was zero its progress is not known, and the ratio is taken as 1; :math:`L_j(0)` is its
     first value above zero.
 
-    The weights move in each forward in training mode, and stand still in ``.eval()``. In a process
-    group the terms are averaged over the ranks first, each rank counting the same whatever its
-    number of galaxies, and the draws of ρ are the same on all, so that all weigh alike.
+    The weights move in each forward in training mode, and stand still in ``.eval()`` (transforms of
+    ``torch.func``, which let nobody write to buffers, need that). In a process group the terms are
+    averaged over the ranks first, each rank counting the same whatever its number of galaxies, and
+    the draws of ρ are the same on all, so that all weigh alike.
 
     Parameters
     ----------

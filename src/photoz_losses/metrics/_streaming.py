@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from photoz_losses import _check
+from photoz_losses._float64 import exactly
 from photoz_losses._repr import options
 
 # What a metric's calls change on their way, and leave changed when something raises.
@@ -116,7 +117,7 @@ class StreamingMetric(Metric):
         buffers = dict(self.named_buffers(recurse=False))
         super()._apply(fn, exclude_state)
         for name, buffer in buffers.items():
-            setattr(self, name, _in_dtype_of(buffer, getattr(self, name)))
+            setattr(self, name, exactly(buffer, getattr(self, name)))
         for name, state in before.items():
             setattr(self, name, _in_dtype_of(state, getattr(self, name)))
             self._defaults[name] = _in_dtype_of(defaults[name], self._defaults[name])

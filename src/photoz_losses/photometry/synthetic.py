@@ -5,6 +5,7 @@ makes them, without a pass over the pixels for each redshift. Spectra are worked
 whose temporaries fit a given number of bytes.
 """
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -111,7 +112,7 @@ class SyntheticPhotometry(Float64Module):
                 f"filter of {filters!r} at nu = 1, where the fluxes are compared: give it in "
                 f"Angstrom, not in nm or as a logarithm, and in the observer's frame"
             )
-        self.filters = filters
+        self.filters = copy.deepcopy(filters)  # whose curves are tensors that can be changed
         self.sums = FilterSums(filters, wavelength)
         self.squares = FilterSums(filters, wavelength, power=2)
         self.register_buffer("wavelength", wavelength, persistent=False)
@@ -272,6 +273,7 @@ class SyntheticPhotometry(Float64Module):
         self, name: str, values: Tensor, nu: Tensor, valid: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The arguments after all checks, `nu` in float64."""
+        self._refuse_rounded("wavelength")
         if _check.floating(name, values).shape[-1:] != (len(self.wavelength),):
             raise ValueError(
                 f"{name} must have shape (..., {len(self.wavelength)}), one entry a wavelength; "

@@ -1,6 +1,7 @@
 """What the transforms ask of a batch, and where they draw their random numbers."""
 
 import hashlib
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import torch
@@ -66,6 +67,20 @@ def source_of_draws(images: Tensor, generator: torch.Generator | None) -> dict[s
     own = torch.Generator(device=generator.device)
     own.manual_seed(int.from_bytes(digest, "little", signed=True))
     return {"device": generator.device, "generator": own}
+
+
+def _with_state(device: str, state: bytes) -> torch.Generator:
+    generator = torch.Generator(device)
+    generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
+    return generator
+
+
+def _by_state(generator: torch.Generator) -> tuple[Any, ...]:
+    return _with_state, (str(generator.device), generator.get_state().numpy().tobytes())
+
+
+# torch sends the state in shared memory, which a spawned DataLoader worker finds closed, and ends
+ForkingPickler.register(torch.Generator, _by_state)
 
 
 def laid_out_as(images: Tensor, view: Tensor) -> Tensor:
