@@ -41,12 +41,10 @@ class MappedColumn:
 
     def __getitem__(self, index: Any) -> Tensor:
         """Copies of the rows that a tensor of this shape would give for a `checked` index."""
-        if isinstance(index, slice) and index == slice(None):
+        every = range(self.galaxies)
+        if isinstance(index, slice) and every[index] == every:
             return self.whole()
-        if isinstance(index, slice):
-            rows = torch.arange(*index.indices(self.galaxies))
-        else:
-            rows = torch.as_tensor(index).cpu()
+        rows = torch.as_tensor(list(every[index]) if isinstance(index, slice) else index).cpu()
         out = torch.empty(
             (*rows.shape, *self.row), dtype=torch.from_numpy(np.empty(0, self.dtype)).dtype
         )
