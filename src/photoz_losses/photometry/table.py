@@ -306,7 +306,7 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
             raise FileExistsError(f"{path} exists: delete it, or give another path")
         chunk = self.header["chunk"]
         with alone(path) as held, fresh(path, alone=held) as beside:
-            store = Store.create(beside, self.header | {"complete": False})
+            store = Store.create(beside, _header.begun(self.header))
             for number, digest in enumerate(self._digests):
                 rows = slice(number * chunk, (number + 1) * chunk)
                 data = {name: column[rows].cpu().numpy() for name, column in self._columns.items()}
