@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 from importlib.metadata import PackageNotFoundError
+from operator import iadd
 
 import numpy as np
 import pytest
@@ -317,10 +318,42 @@ def test_the_index_error_at_the_end_ends_iteration(table):
     assert len(list(table)) == len(table) == COUNT
 
 
-def test_looking_up_gives_copies_of_what_is_on_disk(path):
-    residual, _ = FluxTable.load(path)[[0]]
-    residual.zero_()
-    assert torch.equal(FluxTable.load(path)[[0]][0], TABLE[[0]][0])
+@pytest.mark.parametrize("index", INDICES, ids=str)
+def test_what_is_looked_up_may_be_changed_in_place(table, index):
+    for part in table[index]:
+        part.fill_(-1)
+    for part, whole in zip(table[:], TABLE[:], strict=True):
+        assert torch.equal(part, whole)
+
+
+def test_a_batch_may_be_changed_in_place(table):
+    for part in sum(table.__getitems__([3, 1, 3]), ()):
+        part += 1
+    for part, whole in zip(table[:], TABLE[:], strict=True):
+        assert torch.equal(part, whole)
+
+
+@pytest.mark.parametrize("name", ["band_weight", "variance", "z_spec", "clamped"])
+@pytest.mark.parametrize("place", ["in memory", "memory-mapped"])
+def test_a_column_is_a_copy_that_cannot_be_set(tmp_path, name, place):
+    options = {"path": tmp_path / "table.zarr"} if place == "memory-mapped" else {}
+    table = FluxTable.build(noisy(), BINS, PHOTOMETRY, min_snr=0.0, progress=False, **options)
+    before = getattr(table, name).clone()
+    getattr(table, name).fill_(-1)
+    assert torch.equal(getattr(table, name), before)
+    with pytest.raises(AttributeError):  # table.variance += 1, in which Python sets it last
+        setattr(table, name, iadd(getattr(table, name), 1))
+    assert torch.equal(getattr(table, name), before)
+
+
+def test_the_residuals_of_a_table_in_memory_are_its_own_and_of_another_a_copy(path):
+    """As documented: a copy could be gigabytes."""
+    table, mapped = FluxTable.load(path, mmap=False), FluxTable.load(path)
+    table.residual[0] = 0
+    mapped.residual[0] = 0
+    assert (table[0][0] == 0).all()
+    assert torch.equal(mapped[0][0], TABLE[0][0])
+    assert table.to("cpu").residual.data_ptr() == table.residual.data_ptr()
 
 
 def test_a_mapped_table_pickles_as_its_path(path):
