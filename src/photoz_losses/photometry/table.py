@@ -43,12 +43,15 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
 
     A memory-mapped table opens its files when a galaxy is looked up, and pickles as their path:
     every worker of a ``DataLoader`` reads the one copy in the page cache. Each process compares
-    each file with its checksum when it opens it; ValueError where a single bit is another.
+    each file with its size and its checksum when it opens it.
 
     Raises
     ------
     IndexError
         In a look-up, if a row is not there, a mask has another length, or `index` is none.
+    ValueError
+        Where a memory-mapped table is looked into, if a file of it is gone, was cut short, or has
+        a single bit that is another; names the file.
     TypeError
         In a look-up, if `index` is a tuple (write ``table[[0, 1]]``), sparse or on the device meta,
         or an array with a mask of its own.
@@ -298,6 +301,8 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         ------
         FileExistsError
             If something is there.
+        ValueError
+            If this table is memory-mapped and a file of it is damaged, as in a look-up.
         TypeError
             If `path` is no path.
         ImportError
