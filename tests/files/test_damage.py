@@ -266,6 +266,31 @@ def test_a_mapped_table_is_compared_with_its_checksums_where_it_is_looked_up(tmp
         table[4]
 
 
+@pytest.mark.parametrize("how", ["lost", "short", "empty", "longer", "folder"])
+def test_a_file_that_is_lost_after_the_table_was_opened_is_named(tmp_path, how):
+    path = tmp_path / "t.zarr"
+    build(path)
+    table = FluxTable.load(path)
+    table[0]
+    file = path / "residual" / "c" / "1" / "0" / "0"
+    content = file.read_bytes()
+    file.unlink()
+    if how == "folder":
+        file.mkdir()
+    elif how != "lost":
+        file.write_bytes({"short": content[:-1], "empty": b"", "longer": content + b"0"}[how])
+    says = rf"{file} is gone, or not of {len(content)} bytes any more.*call FluxTable\.build\("
+    for look in (
+        lambda: table[4],
+        lambda: table[:],
+        lambda: table.residual,
+        lambda: table.to("cpu"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            look()
+    assert table[0][0].shape == (7, 2)  # the other chunk is whole
+
+
 def test_what_says_nothing_of_the_data_is_compared_too(tmp_path):
     build(tmp_path / "t.zarr")
     described = tmp_path / "t.zarr" / "residual" / "zarr.json"

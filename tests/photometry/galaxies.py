@@ -50,9 +50,14 @@ def expected(spectra: Spectra, **options) -> tuple[torch.Tensor, torch.Tensor]:
 
 def chunks(path: Path, *without: str) -> dict[str, bytes]:
     """Every file of a table but what Zarr says about it, and arrays not wanted."""
-    files = {file.relative_to(path): file for file in sorted(path.rglob("*")) if file.is_file()}
     return {
-        str(name): file.read_bytes()
-        for name, file in files.items()
-        if name.name != "zarr.json" and name.parts[0] not in without
+        name: content
+        for name, content in files(path).items()
+        if Path(name).name != "zarr.json" and Path(name).parts[0] not in without
     }
+
+
+def files(path: Path) -> dict[str, bytes]:
+    """Every file of a table."""
+    found = [file for file in sorted(path.rglob("*")) if file.is_file()]
+    return {str(file.relative_to(path)): file.read_bytes() for file in found}

@@ -81,6 +81,14 @@ def sealed(header: Mapping[str, Any]) -> dict[str, Any]:
     return rest | {"digest": sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
 
 
+def begun(header: Mapping[str, Any]) -> dict[str, Any]:
+    """The header as it was when the table was begun; the order of what follows is then the same."""
+    later = (*ENDS, "digest")
+    return {name: value for name, value in header.items() if name not in later} | {
+        "complete": False
+    }
+
+
 def check(header: Mapping[str, Any]) -> None:
     """ValueError unless the header is whole, by its checksum, and what a table can be read by."""
     if header.get("digest") != sealed(header)["digest"]:

@@ -1,5 +1,6 @@
 """Rows of an array on disk, one file a chunk, as if they were a tensor."""
 
+import math
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -11,13 +12,15 @@ import torch
 from torch import Tensor
 
 Array = npt.NDArray[Any]
+MEND = "call FluxTable.build(..., path=...) again, which makes anew what is lost, or copy it anew"
 
 
 @dataclass
 class MappedColumn:
     """Rows of an array on disk. Pickles as its path; maps a file when a row of it is asked for.
 
-    A file that is mapped is read once, and must be what was written, by its checksum in `sums`.
+    A file that is mapped is read once, and must be what was written, by its size and its checksum
+    in `sums`; ValueError otherwise.
     """
 
     path: Path
@@ -41,12 +44,10 @@ class MappedColumn:
 
     def __getitem__(self, index: Any) -> Tensor:
         """Copies of the rows that a tensor of this shape would give for a `checked` index."""
-        if isinstance(index, slice) and index == slice(None):
+        every = range(self.galaxies)
+        if isinstance(index, slice) and every[index] == every:
             return self.whole()
-        if isinstance(index, slice):
-            rows = torch.arange(*index.indices(self.galaxies))
-        else:
-            rows = torch.as_tensor(index).cpu()
+        rows = torch.as_tensor(list(every[index]) if isinstance(index, slice) else index).cpu()
         out = torch.empty(
             (*rows.shape, *self.row), dtype=torch.from_numpy(np.empty(0, self.dtype)).dtype
         )
@@ -67,11 +68,15 @@ class MappedColumn:
     def _map(self, number: int) -> Array:
         if number not in self.maps:
             file = self.path.joinpath("c", str(number), *["0"] * len(self.row))
-            mapped = np.memmap(file, self.dtype, "r", shape=(self.chunk, *self.row))
-            if sha256(mapped.data).digest() != self.sums[number]:
+            shape = (self.chunk, *self.row)
+            size = math.prod(shape) * self.dtype.itemsize
+            if not (file.is_file() and file.stat().st_size == size):
                 raise ValueError(
-                    f"{file} is not what was written, by its checksum: call FluxTable.build(..., "
-                    f"path=...) again, which makes it anew, or copy the table anew"
+                    f"{file} is gone, or not of {size} bytes any more, though the table was whole "
+                    f"when it was opened: {MEND}"
                 )
+            mapped = np.memmap(file, self.dtype, "r", shape=shape)
+            if sha256(mapped.data).digest() != self.sums[number]:
+                raise ValueError(f"{file} is not what was written, by its checksum: {MEND}")
             self.maps[number] = np.asarray(mapped)  # a memmap takes longer to index than to copy
         return self.maps[number]

@@ -13,7 +13,9 @@ ROWS = (*_check.INTEGRAL, *_check.UNSIGNED)
 
 
 def checked(index: Any, length: int, of: str) -> Any:
-    """`index` as a slice, an int, or a tensor of integers, none negative; IndexError otherwise.
+    """`index` as a slice that every tensor takes, an int, or a tensor of integers, none negative.
+
+    IndexError where it is none of these.
 
     Only a plain int counts from the end: in a list or a tensor, -1 more often means "not found".
     TypeError for what is no list of rows by its kind, and might be taken for one; `of` names what
@@ -105,7 +107,7 @@ def _out_of_range(number: int, length: int) -> IndexError:
 
 
 def _ascending(index: slice, length: int) -> Any:
-    """The slice itself, or its rows where it goes backwards, which no tensor takes."""
+    """The slice from 0 on, or its rows where it goes backwards, which no tensor takes."""
     try:
         if "flags" in _kinds((index.start, index.stop, index.step)):  # of which Python makes 0 or 1
             raise TypeError
@@ -114,4 +116,7 @@ def _ascending(index: slice, length: int) -> Any:
         raise IndexError(
             f"index, a slice, must have integers in it, and no step of 0, got {index!r}"
         ) from None
-    return index if step > 0 else torch.arange(start, stop, step)
+    most = max(length, 1)  # of steps, to which one beyond 64 bits, which torch cuts, comes down
+    if step > 0:
+        return slice(start, max(start, stop), min(step, most))
+    return torch.arange(start, min(start, stop), max(step, -most))

@@ -20,10 +20,9 @@ from torch import Tensor
 from photoz_losses._whole import replacing
 from photoz_losses.photometry import _header
 from photoz_losses.photometry._layout import ANEW, DONE, SUMS, Layout, read_json, schema, within
-from photoz_losses.photometry._mapped import MappedColumn
+from photoz_losses.photometry._mapped import MEND, MappedColumn
 
 Array = npt.NDArray[Any]
-MEND = "call FluxTable.build(..., path=...) again, which makes anew what is lost, or copy it anew"
 
 
 @dataclass(frozen=True)

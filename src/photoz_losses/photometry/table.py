@@ -32,7 +32,9 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
     Made by `build` or `load`. ``table[index]`` is ``(residual, band_weight)``, what `FluxLoss`
     takes: of one galaxy, shapes (C, B) and (B,), for an integer; of many, with the galaxies first,
     for a slice, a list, or a tensor of integers or bool. An integer may count from the end; in a
-    list or a tensor a negative number, often a sign of "not found", raises IndexError.
+    list or a tensor a negative number, often a sign of "not found", raises IndexError. What is
+    looked up may be changed in place: it is a copy, as is every property with values of galaxies
+    but `residual`.
 
     Float16 residuals are rounded to 2**-11 of their value, or to 2**-25 if that is more; the flux
     loss of a galaxy then errs by at most :math:`2^{-11} \sum_c p_c |r_c| + 2^{-25}`. Values beyond
@@ -41,12 +43,15 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
 
     A memory-mapped table opens its files when a galaxy is looked up, and pickles as their path:
     every worker of a ``DataLoader`` reads the one copy in the page cache. Each process compares
-    each file with its checksum when it opens it; ValueError where a single bit is another.
+    each file with its size and its checksum when it opens it.
 
     Raises
     ------
     IndexError
         In a look-up, if a row is not there, a mask has another length, or `index` is none.
+    ValueError
+        Where a memory-mapped table is looked into, if a file of it is gone, was cut short, or has
+        a single bit that is another; names the file.
     TypeError
         In a look-up, if `index` is a tuple (write ``table[[0, 1]]``), sparse or on the device meta,
         or an array with a mask of its own.
@@ -296,6 +301,8 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
         ------
         FileExistsError
             If something is there.
+        ValueError
+            If this table is memory-mapped and a file of it is damaged, as in a look-up.
         TypeError
             If `path` is no path.
         ImportError
@@ -306,7 +313,7 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
             raise FileExistsError(f"{path} exists: delete it, or give another path")
         chunk = self.header["chunk"]
         with alone(path) as held, fresh(path, alone=held) as beside:
-            store = Store.create(beside, self.header | {"complete": False})
+            store = Store.create(beside, _header.begun(self.header))
             for number, digest in enumerate(self._digests):
                 rows = slice(number * chunk, (number + 1) * chunk)
                 data = {name: column[rows].cpu().numpy() for name, column in self._columns.items()}
@@ -314,7 +321,15 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
             store.finish(len(self))
 
     def to(self, device: torch.device | str) -> Self:
-        """The same table whole in the memory of a device (``"cpu"``: of this process)."""
+        """The same table whole in the memory of a device (``"cpu"``: of this process).
+
+        As of a tensor, what is there already is not copied: both tables have one `residual`.
+
+        Raises
+        ------
+        ValueError
+            If this table is memory-mapped and a file of it is damaged, as in a look-up.
+        """
         columns = {
             name: column.whole() if isinstance(column, MappedColumn) else column
             for name, column in self._columns.items()
@@ -330,7 +345,14 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: Any) -> tuple[Tensor, Tensor]:
         """Residual and band weight of one galaxy or of many."""
         index = checked(index, len(self), "table")
-        return self._columns["residual"][index], self._columns["band_weight"][index]
+        return self._copy("residual", index), self._copy("band_weight", index)
+
+    def _copy(self, name: str, index: Any = slice(None)) -> Tensor:
+        """Rows of a column, for a `checked` index."""
+        column = self._columns[name]
+        rows = column[index]
+        copied = isinstance(column, MappedColumn) or (isinstance(index, Tensor) and index.ndim)
+        return rows if copied else rows.clone()
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
         """Galaxies one by one, fetched together: what a ``DataLoader`` calls for a batch."""
@@ -339,17 +361,23 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def residual(self) -> Tensor:
-        """All residuals, shape (N, C, B); of a memory-mapped table, a copy in memory."""
-        return self[:][0]
+        """All residuals, shape (N, C, B).
+
+        Of a memory-mapped table, a copy in memory. Of a table in memory, the table's own memory,
+        as they may be gigabytes: clone them before you change them in place.
+        """
+        return self._columns["residual"][:]
 
     @property
     def band_weight(self) -> Tensor:
-        """All band weights, shape (N, B), float32."""
-        return self._columns["band_weight"][:]
+        """All band weights, shape (N, B), float32; a copy."""
+        return self._copy("band_weight")
 
     @property
     def variance(self) -> Tensor:
         """What `flux_loss` takes as `variance`, shape (N, B), float32; see `relative_variance`.
+
+        A copy: take it once, before the training.
 
         Raises
         ------
@@ -360,17 +388,17 @@ class FluxTable(Dataset[tuple[Tensor, Tensor]]):
             raise AttributeError(
                 "this table has no variance: build it with min_snr=0.0, which looks at ivar"
             )
-        return self._columns["variance"][:]
+        return self._copy("variance")
 
     @property
     def z_spec(self) -> Tensor:
-        """Redshifts that the residuals belong to, shape (N,), float64."""
-        return self._columns["z_spec"][:]
+        """Redshifts that the residuals belong to, shape (N,), float64; a copy."""
+        return self._copy("z_spec")
 
     @property
     def clamped(self) -> Tensor:
-        """How many residuals of each galaxy were clamped, shape (N,), int32."""
-        return self._columns["clamped"][:]
+        """How many residuals of each galaxy were clamped, shape (N,), int32; a copy."""
+        return self._copy("clamped")
 
     @property
     def object_ids(self) -> npt.NDArray[np.str_]:
