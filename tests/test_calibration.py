@@ -279,3 +279,15 @@ def test_half_of_a_fit_is_not_loaded(change, strict):
     with pytest.raises((RuntimeError, ValueError), match=r"values|no fit gives"):
         known.load_state_dict({k: v for k, v in other.items() if v is not None}, strict=strict)
     assert torch.equal(known(logits), expected)
+
+
+def test_a_subclass_may_have_buffers_of_its_own():
+    class Named(TemperatureScaling):
+        def __init__(self, bins):
+            super().__init__(bins)
+            self.register_buffer("more", torch.full((2,), torch.nan), persistent=False)
+
+    known = fitted(Named)
+    twin = Named(GRIDS["log1p"])
+    twin.load_state_dict(known.state_dict())
+    assert torch.equal(twin.temperature, known.temperature)

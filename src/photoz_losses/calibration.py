@@ -20,6 +20,7 @@ class _Calibration(Float64Module):
     """What is learned is in buffers, NaN until fitted, and goes with the ``state_dict``."""
 
     _options: ClassVar[tuple[str, ...]] = ()  # attributes that ``repr`` shows
+    _learned: ClassVar[tuple[str, ...]] = ()  # buffers
 
     def __init__(self, bins: RedshiftBins) -> None:
         super().__init__()
@@ -63,11 +64,11 @@ class _Calibration(Float64Module):
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         """All that was learned, or none of it: what is refused leaves the fit that was there."""
-        before = {name: buffer.clone() for name, buffer in self.named_buffers(recurse=False)}
+        before = {name: getattr(self, name).clone() for name in self._learned}
         found, complaints = [name for name in before if prefix + name in state_dict], args[-1]
         earlier = len(complaints)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        fitted = not any(bool(x.isnan().any()) for x in self.buffers(recurse=False))
+        fitted = not any(bool(getattr(self, name).isnan().any()) for name in self._learned)
         whole = len(found) in (0, len(before)) and len(complaints) == earlier
         if whole and (not fitted or self._is_sound()):
             self._fitted = fitted
@@ -118,6 +119,7 @@ class TemperatureScaling(_Calibration):
     """
 
     temperature: Tensor
+    _learned = ("temperature",)
 
     def __init__(self, bins: RedshiftBins) -> None:
         super().__init__(bins)
@@ -250,6 +252,7 @@ class PITRecalibration(_Calibration):
     """
 
     _options = ("n_segments", "prior")
+    _learned = ("knots", "values")
     knots: Tensor
     values: Tensor
 

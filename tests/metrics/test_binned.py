@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from strategies import fractions
 from torchmetrics import MeanSquaredError, MetricCollection
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from photoz_losses import RedshiftBins
 from photoz_losses.metrics import (
@@ -277,6 +278,16 @@ def test_a_refused_merge_leaves_the_counts_as_they_were():
     metric._computed = None
     same(metric.compute(), binned(mad, column, column / 2, by=column, edges=EDGES))
     assert torch.equal(metric.compute()["count"], expected["count"])
+
+
+def test_a_bad_batch_is_taken_in_by_no_bin_of_a_metric_that_adds_in_place():
+    metric = Binned(MulticlassConfusionMatrix(3), EDGES[:3])
+    column, label = torch.tensor([15.5, 16.5]), torch.tensor([0, 1])
+    metric.update(label, label, by=column)
+    with pytest.raises(RuntimeError):
+        metric.update(label, torch.tensor([0, 7]), by=column)  # the second bin refuses
+    assert metric.compute()["value"].sum((1, 2)).tolist() == [1, 1]
+    assert metric.compute()["count"].tolist() == [1, 1]
 
 
 def test_parts_that_are_torchmetrics_own_forget_what_they_computed():

@@ -120,7 +120,6 @@ def _shares(weight: Tensor, bands: Sequence[int], dtype: torch.dtype) -> Tensor:
             f"band_weight must not be negative, NaN or infinite, got {_check.span(weight)}: "
             f"0 switches a band off"
         )
-        weight = torch.where(weight < 0, torch.nan, weight)
     largest = weight.detach().amax(-1, keepdim=True)  # first, so that no sum overflows
     weight = weight / torch.where(largest == 0, 1.0, largest)
     total = weight.sum(-1, keepdim=True)

@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from photoz_losses import _check
 from photoz_losses._float64 import exactly
 from photoz_losses._repr import options
+from photoz_losses.metrics._table import MetricTable
 
 # What a metric's calls change on their way, and leave changed when something raises.
 _ON_THE_WAY = (
@@ -34,13 +35,19 @@ def shallow_states(metric: Metric) -> dict[str, Any]:
     return {name: list(s) if isinstance(s, list) else s for name, s in states.items()}
 
 
+def _states(metric: Metric) -> dict[str, Any]:
+    """As `shallow_states`; of other packages' metrics copies, since these add to them in place."""
+    states = shallow_states(metric)
+    if isinstance(metric, StreamingMetric):
+        return states
+    return {name: s.clone() if isinstance(s, Tensor) else s for name, s in states.items()}
+
+
 @contextmanager
 def all_or_none(*metrics: Metric) -> Iterator[None]:
     """What `metrics`, and those within them, had seen is what they have seen where this raises."""
     parts = [part for one in metrics for part in one.modules() if isinstance(part, Metric)]
-    before = [
-        shallow_states(part) | {name: getattr(part, name) for name in _ON_THE_WAY} for part in parts
-    ]
+    before = [_states(part) | {name: getattr(part, name) for name in _ON_THE_WAY} for part in parts]
     try:
         yield
     except BaseException:
@@ -59,7 +66,8 @@ class StreamingMetric(Metric):
     * States and buffers stay in float64 under ``.half()``, ``.to(dtype)`` and ``set_dtype``, also
       states that a rank without any galaxy sends to the others.
     * A result of shape (1,) stays of shape (1,), and whoever changes it changes no later one.
-    * Ranks that saw nothing since their last ``compute`` take part in the next one all the same.
+    * In a process group every ``compute`` is one of all ranks, also of those that saw nothing since
+      their last: none is answered from memory. What one rank alone prints is a result that it kept.
     * Loading a ``state_dict`` takes copies, forgets what was computed before, and counts as data.
     """
 
@@ -106,7 +114,7 @@ class StreamingMetric(Metric):
 
         @functools.wraps(compute)
         def unwrapped(*args: Any, **kwargs: Any) -> Any:
-            if self._to_sync and self.distributed_available_fn():
+            if self._to_sync and not self._is_synced and self.distributed_available_fn():
                 self._computed = None  # else ranks that saw nothing new would not join the others
             return _copied(wrapped(*args, **kwargs).value)
 
@@ -143,8 +151,8 @@ class StreamingMetric(Metric):
 
 def _copied(result: Any) -> Any:
     """A result of copies: whoever changes it changes neither a state nor what was kept of it."""
-    if isinstance(result, dict):
-        return type(result)({name: _copied(part) for name, part in result.items()})
+    if isinstance(result, MetricTable):
+        return MetricTable({name: _copied(part) for name, part in result.items()})
     return result.clone() if isinstance(result, Tensor) else result
 
 
