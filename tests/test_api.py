@@ -39,7 +39,7 @@ MAY_IMPORT = {  # room: the rooms below it
     "transforms": {"_calls", "_check", "_repr"},
     "_forward_mode": set(),
     "views": {"transforms", "_check", "_forward_mode", "_repr"},
-    "metrics": {"_calls", "bins", "_blocks", "_check", "_repr", "losses"},
+    "metrics": {"_calls", "bins", "_blocks", "_check", "_float64", "_repr", "losses"},
     "io": {"_check", "bins", "_whole"},
     "plots": {"bins", "_check", "metrics"},
     "report": {"bins", "_check", "_whole", "io", "metrics", "plots"},
