@@ -290,6 +290,16 @@ def put(file: h5py.File, name: str, kind: str, other: Path) -> None:
         file.create_dataset(name, shape=(2, 2**40), dtype="f4")  # never written
 
 
+def replace(path, name, kind):
+    """Put in the place of an array what lies elsewhere, or is none."""
+    secret = path.with_name("other.h5")
+    with h5py.File(secret, "w") as other:
+        other["secret"] = LABELS["z"]
+    with h5py.File(path, "a") as file:
+        del file[name]
+        put(file, name, kind, secret)
+
+
 HOSTILE = ["external", "soft", "storage", "virtual", "group"]
 
 
@@ -297,11 +307,7 @@ HOSTILE = ["external", "soft", "storage", "virtual", "group"]
 @pytest.mark.parametrize("kind", [*HOSTILE, "chunks", "pickle", "vast"])
 def test_a_cache_of_something_else_is_refused(tmp_path, kind, read):
     path = write_cache(tmp_path)
-    with h5py.File(tmp_path / "other.h5", "w") as other:
-        other["secret"] = LABELS["z"]
-    with h5py.File(path, "a") as file:
-        del file["ebv"]
-        put(file, "ebv", kind, tmp_path / "other.h5")
+    replace(path, "ebv", kind)
     says = "is no array" if kind in ("external", "soft", "group") else "does not lie in|must be of"
     with pytest.raises(ValueError, match=f"{path} is damaged .ebv ({says})"):
         FILES[read][1](path)
@@ -310,11 +316,7 @@ def test_a_cache_of_something_else_is_refused(tmp_path, kind, read):
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hdf5_that_lies_elsewhere_is_refused(tmp_path, kind):
     path = write_hayat(tmp_path)
-    with h5py.File(tmp_path / "other.h5", "w") as other:
-        other["secret"] = LABELS["z"]
-    with h5py.File(path, "a") as file:
-        del file["e_bv"]
-        put(file, "e_bv", kind, tmp_path / "other.h5")
+    replace(path, "e_bv", kind)
     with pytest.raises(ValueError, match=r"a\.h5: e_bv is no array of this file"):
         Hayat(path, side=8)
 

@@ -45,14 +45,21 @@ def test_links_in_a_table_are_not_followed(table, tmp_path, what):
             call(table)
 
 
-def test_links_in_an_unfinished_table_are_not_written_through(tmp_path):
+def unfinished(folder):
+    """A table whose build was stopped."""
+
     def stops():
         yield SPECTRA[:3]
         raise KeyboardInterrupt
 
-    path = tmp_path / TABLE.name
+    path = folder / TABLE.name
     with pytest.raises(KeyboardInterrupt):
         build(path, stops())
+    return path
+
+
+def test_links_in_an_unfinished_table_are_not_written_through(tmp_path):
+    path = unfinished(tmp_path)
     (tmp_path / "out").mkdir()
     shutil.rmtree(path / "residual" / "c")
     (path / "residual" / "c").symlink_to(tmp_path / "out")
@@ -140,13 +147,7 @@ def test_each_field_of_a_header_has_its_type_or_is_refused(one, field):
 
 @pytest.mark.parametrize("field", ["format", "chunk", "galaxies"])
 def test_an_unfinished_table_is_held_to_the_types_too(tmp_path, field):
-    def stops():
-        yield SPECTRA[:3]
-        raise KeyboardInterrupt
-
-    path = tmp_path / TABLE.name
-    with pytest.raises(KeyboardInterrupt):
-        build(path, stops())
+    path = unfinished(tmp_path)
     rewritten(path, **{field: 2.0})
     for call in (FluxTable.load, build):
         with pytest.raises(ValueError, match=rf"{path} is damaged.*no table: {field}"):
